@@ -1,0 +1,135 @@
+"""Settings: the environment and the command line's flags, read once into a frozen object.
+
+    settings = Settings.read(os.environ, data_dir="./studio-data", port=7860)
+
+Everything the application keeps lies under one data directory:
+
+    studio.db           SQLite database (unless STUDIO_DB_URL names another)
+    features.db         hidden states of every answer, content-addressed
+    backbones/          converted backbones
+    checkpoints/run-N/  what run N trained
+    logs/run-N.log      what run N printed
+    backups/            the database before each upgrade
+    server.lock         who serves this directory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studio.services.errors import StudioError, UsageError
+
+DEFAULT_DATA_DIR = "./studio-data"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 7860
+DEFAULT_BACKBONE = "embedded"
+DEVICES = "auto, cpu, cuda or cuda:N"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the whole application agrees on; nobody else reads the environment."""
+
+    data_dir: Path
+    db_url: str
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    backbone: str = DEFAULT_BACKBONE
+    device: str = "auto"
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], **flags: Any) -> Settings:
+        """A flag wins over its variable (STUDIO_DATA_DIR, ...), which wins over the default."""
+        named = _choose(flags, environ, "data_dir", DEFAULT_DATA_DIR)
+        data_dir = Path(named).expanduser().resolve()
+        device = str(_choose(flags, environ, "device", "auto"))
+        if device not in {"auto", "cpu", "cuda"} and not _is_numbered_cuda(device):
+            raise UsageError(f"unknown device {device!r}: use {DEVICES}.")
+        return cls(
+            data_dir=data_dir,
+            db_url=environ.get("STUDIO_DB_URL") or f"sqlite:///{data_dir / 'studio.db'}",
+            host=str(_choose(flags, environ, "host", DEFAULT_HOST)),
+            port=_port(_choose(flags, environ, "port", DEFAULT_PORT)),
+            backbone=str(_choose(flags, environ, "backbone", DEFAULT_BACKBONE)),
+            device=device,
+        )
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables from which a child process reads the same settings.
+
+        Not command-line arguments: those are visible to every user of the machine, and the
+        database's address may hold a password.
+        """
+        return {
+            "STUDIO_DATA_DIR": str(self.data_dir),
+            "STUDIO_DB_URL": self.db_url,
+            "STUDIO_BACKBONE": self.backbone,
+            "STUDIO_DEVICE": self.device,
+        }
+
+    @property
+    def features_path(self) -> Path:
+        return self.data_dir / "features.db"
+
+    @property
+    def backbones_dir(self) -> Path:
+        return self.data_dir / "backbones"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        return self.data_dir / "checkpoints"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def backups_dir(self) -> Path:
+        return self.data_dir / "backups"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.data_dir / "server.lock"
+
+    def log_path(self, run_id: int) -> Path:
+        return self.logs_dir / f"run-{run_id}.log"
+
+    def create_directories(self) -> None:
+        """Make the data directory usable, or say in one sentence why it is not."""
+        try:
+            for directory in (self.backbones_dir, self.checkpoints_dir, self.logs_dir):
+                directory.mkdir(parents=True, exist_ok=True)
+            probe = self.data_dir / ".write-probe"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StudioError(
+                f"the data directory {str(self.data_dir)!r} cannot be written ({reason}): "
+                "make it writable, or name another with --data-dir."
+            ) from error
+
+
+def _choose(flags: Mapping[str, Any], environ: Mapping[str, str], name: str, default: Any) -> Any:
+    flag = flags.get(name)
+    if flag is not None:
+        return flag
+    return environ.get(f"STUDIO_{name.upper()}") or default
+
+
+def _port(value: Any) -> int:
+    try:
+        port = int(value)
+    except ValueError:
+        port = -1
+    if not 0 <= port <= 65535:
+        raise UsageError(f"port {value!r} is not one: use a number from 0 (any free one) to 65535.")
+    return port
+
+
+def _is_numbered_cuda(device: str) -> bool:
+    kind, _, number = device.partition(":")
+    return kind == "cuda" and number.isdigit()
