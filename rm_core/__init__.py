@@ -1,0 +1,9 @@
+"""The reward model: a frozen backbone, a linear reward head, and everything between.
+
+Nothing here knows of databases, web pages or environment variables. Importing `rm_core` or
+any of its modules never imports torch or transformers; functions that need them do.
+
+    from rm_core.scoring import RewardModel
+    model = RewardModel.from_checkpoint("studio-data/checkpoints/…", backbones_dir=…)
+    model.score("What is a good name for a cat?", ["Whiskers.", "Table."])
+"""

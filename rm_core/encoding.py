@@ -1,0 +1,248 @@
+"""Encode what is not encoded yet: answers in, records in the feature store out.
+
+Answers of one prompt go through the backbone together (rm_core.transformer), nothing is padded,
+the forward stops at the deepest wanted layer and several layers are kept from one pass. Every
+forward's records are committed at once, so a stop at any moment loses one forward at most and the
+next call goes on from there.
+
+    report = encode_missing(store, info, answers, layers=[15, 18], limits=Limits())
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rm_core.backbone import BackboneInfo
+from rm_core.conversation import Answer, ConversationEncoder, EncodedAnswer, Limits
+from rm_core.errors import AnswerError
+from rm_core.features import FeatureStore, Record
+from rm_core.transformer import Backbone, Tree, load
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+# Tokens a forward: on a CPU larger packs only add attention work; a GPU wants more at once.
+_TOKEN_BUDGET = {"cpu": 512, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class EncodeProgress:
+    """Where an encoding stands: answers, tokens a second, seconds left (None at the start)."""
+
+    done: int
+    total: int
+    tokens_per_s: float
+    eta_s: float | None
+
+
+@dataclass
+class EncodeReport:
+    """What `encode_missing` did; nothing is left out without being counted here.
+
+    Attributes:
+        num_encoded, num_cached: distinct answers.
+        refused: (position in the given answers, reason) for those that cannot be encoded.
+        num_truncated_prompts: answers whose prompt lost turns to the limit.
+        num_cut_responses: answers cut by `over_long = "cut"`.
+        num_control_tokens: control tokens spelled in the encoded texts.
+        num_tokens: tokens that went through the backbone.
+        stopped: the caller asked to stop before all was done.
+    """
+
+    num_encoded: int = 0
+    num_cached: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)
+    num_truncated_prompts: int = 0
+    num_cut_responses: int = 0
+    num_control_tokens: int = 0
+    num_tokens: int = 0
+    device: str | None = None
+    dtype: str = "float32"
+    attention: str | None = None
+    elapsed_s: float = 0.0
+    stopped: bool = False
+
+
+@dataclass
+class _Group:
+    """Answers that share a prompt, tokenized: what becomes one tree."""
+
+    keys: list[str]
+    answers: list[EncodedAnswer]
+
+    def tree(self) -> Tree:
+        """Share the ids that all answers have in common before their first response token."""
+        shared = min(a.response_start for a in self.answers)
+        first = self.answers[0].input_ids
+        for other in self.answers[1:]:
+            same = 0
+            while same < shared and other.input_ids[same] == first[same]:
+                same += 1
+            shared = same
+        return Tree(first[:shared], [a.input_ids[shared:] for a in self.answers])
+
+
+def encode_missing(
+    store: FeatureStore,
+    info: BackboneInfo,
+    answers: Sequence[Answer],
+    *,
+    layers: Sequence[int],
+    limits: Limits,
+    device: str = "auto",
+    dtype: str = "float32",
+    tokens: bool = False,
+    on_progress: Callable[[EncodeProgress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> EncodeReport:
+    """Encode those of `answers` that the store lacks, in their order.
+
+    Args:
+        layers: the layers to keep; the forward stops at the deepest.
+        tokens: keep whole token states too (for the per-token objective).
+        should_stop: asked before every forward; True ends the call with `stopped` set.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded (only tried where something is missing).
+    """
+    begin = time.perf_counter()
+    report = EncodeReport(dtype=dtype)
+    keys = store.keys_for(info, dtype, limits, answers)
+    todo: dict[str, int] = {}
+    for index in store.missing(keys, layers, tokens):
+        todo.setdefault(keys[index], index)
+    report.num_cached = len(set(keys)) - len(todo)
+    if not todo:
+        return report
+    backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
+    report.device, report.attention = backbone.device, backbone.attention
+    progress = _Progress(answers, todo, on_progress)
+    for pack in _packs(backbone, limits, answers, todo, report, progress):
+        if should_stop is not None and should_stop():
+            report.stopped = True
+            break
+        trees = [group.tree() for group in pack]
+        states = backbone.states(trees, layers)
+        store.put(_records(pack, states, tokens))
+        report.num_encoded += sum(len(group.keys) for group in pack)
+        report.num_tokens += sum(tree.num_tokens for tree in trees)
+        progress.advance([key for group in pack for key in group.keys], report.num_tokens)
+    report.elapsed_s = time.perf_counter() - begin
+    return report
+
+
+def _packs(
+    backbone: Backbone,
+    limits: Limits,
+    answers: Sequence[Answer],
+    todo: dict[str, int],
+    report: EncodeReport,
+    progress: _Progress,
+) -> Iterator[list[_Group]]:
+    """Groups of answers up to the token budget, tokenized just before they are needed."""
+    budget = _TOKEN_BUDGET["cuda" if backbone.device.startswith("cuda") else "cpu"]
+    encoder = ConversationEncoder(backbone.tokenizer, backbone.info, limits)
+    by_prompt: dict[str, list[tuple[str, int]]] = {}
+    for key, index in todo.items():
+        by_prompt.setdefault(json.dumps(answers[index].prompt), []).append((key, index))
+    pack: list[_Group] = []
+    size = 0
+    for members in by_prompt.values():
+        for group in _tokenized(encoder, members, answers, budget, report, progress):
+            num_tokens = group.tree().num_tokens
+            if pack and size + num_tokens > budget:
+                yield pack
+                pack, size = [], 0
+            pack.append(group)
+            size += num_tokens
+    if pack:
+        yield pack
+
+
+def _tokenized(
+    encoder: ConversationEncoder,
+    members: list[tuple[str, int]],
+    answers: Sequence[Answer],
+    budget: int,
+    report: EncodeReport,
+    progress: _Progress,
+) -> list[_Group]:
+    """The answers of one prompt as groups within the budget; those refused are reported."""
+    groups: list[_Group] = []
+    size = 0
+    prompt = None
+    for key, index in members:
+        try:
+            prompt = prompt or encoder.prompt(answers[index].prompt)
+            encoded = encoder.answer(prompt, answers[index].response)
+        except AnswerError as error:
+            report.refused.append((index, str(error)))
+            progress.advance([key], report.num_tokens)
+            continue
+        report.num_truncated_prompts += encoded.num_dropped_turns > 0
+        report.num_cut_responses += encoded.num_cut_tokens > 0
+        report.num_control_tokens += encoded.num_control_tokens
+        own = encoded.num_response_tokens
+        if not groups or size + own > budget:
+            groups.append(_Group([], []))
+            size = encoded.response_start
+        groups[-1].keys.append(key)
+        groups[-1].answers.append(encoded)
+        size += own
+    return groups
+
+
+def _records(
+    pack: list[_Group], states: list[list[dict[int, torch.Tensor]]], tokens: bool
+) -> Iterator[Record]:
+    """Summaries (and whole states) of every answer of a forward."""
+    import numpy as np
+
+    for group, branches in zip(pack, states, strict=True):
+        for key, answer, by_layer in zip(group.keys, group.answers, branches, strict=True):
+            count = answer.num_response_tokens
+            for layer, hidden in by_layer.items():
+                response = hidden[len(hidden) - count :].numpy()  # [T, H]
+                mean = response.mean(axis=0, dtype=np.float64).astype(np.float32)
+                summary = np.stack([mean, response[-1]])
+                yield Record(key, layer, count, summary, response if tokens else None)
+
+
+class _Progress:
+    """Counts answers and estimates the time left from the characters that remain."""
+
+    def __init__(
+        self,
+        answers: Sequence[Answer],
+        todo: dict[str, int],
+        on_progress: Callable[[EncodeProgress], None] | None,
+    ) -> None:
+        self._weights = {
+            key: len(answers[i].response) + sum(len(m["content"]) for m in answers[i].prompt)
+            for key, i in todo.items()
+        }
+        self._total_weight = sum(self._weights.values())
+        self._weight = 0
+        self._done = 0
+        self._report = on_progress
+        self._begin = time.perf_counter()
+        self.advance([], 0)
+
+    def advance(self, keys: list[str], num_tokens: int) -> None:
+        """Count answers as finished, encoded or refused."""
+        self._done += len(keys)
+        self._weight += sum(self._weights[key] for key in keys)
+        if self._report is None:
+            return
+        elapsed = time.perf_counter() - self._begin
+        left = self._total_weight - self._weight
+        eta = elapsed * left / self._weight if self._weight else None
+        rate = num_tokens / elapsed if elapsed else 0.0
+        self._report(EncodeProgress(self._done, len(self._weights), rate, eta))
