@@ -1,0 +1,374 @@
+"""The tables: immutable content, append-only judgements, and the rows that jobs are made of.
+
+Content (prompt, response, pair) is addressed by sha256 hex digests and never changes. A vote is
+never updated except to be retracted, and never deleted. What a page shows (progress, the number
+of new pairs) is counted from these rows, not kept beside them.
+
+A snapshot's votes are kept as one compressed column: a row for each vote and snapshot would make
+the table grow by the whole project at every training.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import JSON, DateTime, LargeBinary, String, Text, TypeDecorator
+
+CONVENTION = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+CHOICES = ("a", "b", "tie", "both_bad", "skip", "flag")
+JUDGING = ("a", "b", "tie")  # choices that say which answer is better, and so can train
+FILLING = ("a", "b", "tie", "both_bad")  # choices that use up a slot
+UNFINISHED = ("queued", "starting", "running", "cancelling")
+FINISHED = ("succeeded", "failed", "cancelled")
+DIGEST = String(64)
+
+
+def utc_now() -> datetime:
+    """The present time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Aware datetimes, stored as UTC; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value!r}; pass an aware datetime")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(naming_convention=CONVENTION)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own name for it
+        datetime: UTCDateTime(),
+        str: Text(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+    }
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class Project(Base):
+    __tablename__ = "project"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        sa.CheckConstraint("wanted_votes >= 1", name="wanted_votes"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    guidelines: Mapped[str]
+    guidelines_version: Mapped[int] = mapped_column(default=1)
+    wanted_votes: Mapped[int]
+    queue_strategy: Mapped[str] = mapped_column(default="random")
+    retrain_rules: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    backbone: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    archived_at: Mapped[datetime | None]
+
+
+class Prompt(Base):
+    __tablename__ = "prompt"
+    __table_args__ = (UniqueConstraint("content_hash", "project_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    content_hash: Mapped[str] = mapped_column(DIGEST)
+    messages: Mapped[list[Any]]
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Response(Base):
+    __tablename__ = "response"
+    __table_args__ = (
+        UniqueConstraint("content_hash", "prompt_id"),
+        Index("ix_response_prompt_id", "prompt_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    content_hash: Mapped[str] = mapped_column(DIGEST)
+    text: Mapped[str]
+    source: Mapped[str | None]  # the model or person that wrote it; never shown while judging
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("response.id"))
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Pair(Base):
+    """Two answers to a prompt; `response_a` is the one with the smaller content hash."""
+
+    __tablename__ = "pair"
+    __table_args__ = (
+        UniqueConstraint("content_hash", "project_id"),
+        Index("ix_pair_project_id", "project_id", "status"),
+        Index("ix_pair_prompt_id", "prompt_id"),
+        _one_of("split", ("train", "heldout")),
+        _one_of("status", ("open", "paused")),
+        _one_of("gold_choice", ("a", "b", "tie")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    prompt_id: Mapped[int] = mapped_column(ForeignKey("prompt.id"))
+    response_a_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
+    response_b_id: Mapped[int] = mapped_column(ForeignKey("response.id"))
+    content_hash: Mapped[str] = mapped_column(DIGEST)
+    split: Mapped[str]
+    gold_choice: Mapped[str | None]
+    status: Mapped[str] = mapped_column(default="open")
+    category: Mapped[str | None]
+    meta: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Selection(Base):
+    """A showing: this pair to this annotator, on which sides, and why it was chosen."""
+
+    __tablename__ = "selection"
+    __table_args__ = (
+        Index(
+            "ix_selection_open",
+            "project_id",
+            "annotator",
+            "id",
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+        Index("ix_selection_annotator", "project_id", "annotator", "id"),
+        _one_of("left_side", ("a", "b")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    pair_id: Mapped[int] = mapped_column(ForeignKey("pair.id"))
+    annotator: Mapped[str]
+    slot_id: Mapped[int | None]  # no foreign key: an import may take an open slot away
+    position: Mapped[float]  # of the slot in the queue: the annotator's next one follows it
+    left_side: Mapped[str]
+    strategy: Mapped[str]
+    acquisition_score: Mapped[float | None]
+    propensity: Mapped[float | None]
+    checkpoint_id: Mapped[int | None]  # the head used, if any
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    closed_at: Mapped[datetime | None]
+
+
+class Vote(Base):
+    __tablename__ = "vote"
+    __table_args__ = (
+        Index(
+            "uq_vote_label",
+            "pair_id",
+            "annotator",
+            unique=True,
+            sqlite_where=text("retracted_at IS NULL AND purpose = 'label'"),
+            postgresql_where=text("retracted_at IS NULL AND purpose = 'label'"),
+        ),
+        Index(
+            "ix_vote_tally",
+            "project_id",
+            "imported",
+            "choice",
+            "surplus",
+            "pair_id",
+            sqlite_where=text("retracted_at IS NULL"),
+            postgresql_where=text("retracted_at IS NULL"),
+        ),
+        Index(
+            "ix_vote_pair",
+            "project_id",
+            "pair_id",
+            "choice",
+            sqlite_where=text("retracted_at IS NULL"),
+            postgresql_where=text("retracted_at IS NULL"),
+        ),
+        Index("ix_vote_annotator", "project_id", "annotator", "created_at"),
+        Index("ix_vote_created", "project_id", "created_at"),
+        Index("ix_vote_showing_id", "showing_id"),
+        _one_of("choice", CHOICES),
+        _one_of("purpose", ("label", "gold", "repeat", "adjudication")),
+        _one_of("left_side", ("a", "b")),
+        sa.CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)  # a UUID made by the client
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    pair_id: Mapped[int] = mapped_column(ForeignKey("pair.id"))
+    showing_id: Mapped[int | None] = mapped_column(ForeignKey("selection.id"))
+    annotator: Mapped[str]
+    imported: Mapped[bool] = mapped_column(default=False)
+    purpose: Mapped[str] = mapped_column(default="label")
+    choice: Mapped[str]
+    strength: Mapped[int | None]
+    left_side: Mapped[str | None]
+    reasons: Mapped[list[Any]] = mapped_column(default=list)
+    aspects: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    comment: Mapped[str] = mapped_column(default="")
+    guidelines_version: Mapped[int | None]
+    duration_ms: Mapped[int | None] = mapped_column(sa.BigInteger)
+    surplus: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    revises: Mapped[str | None] = mapped_column(ForeignKey("vote.id"), type_=String(36))
+    retracted_at: Mapped[datetime | None]
+
+
+class Slot(Base):
+    """One wanted vote of a pair: free, leased to an annotator until a time, or filled by a vote."""
+
+    __tablename__ = "slot"
+    __table_args__ = (
+        UniqueConstraint("pair_id", "n"),
+        Index(  # one filled or leased slot a person and pair
+            "uq_slot_annotator",
+            "pair_id",
+            "annotator",
+            unique=True,
+            sqlite_where=text("annotator IS NOT NULL"),
+            postgresql_where=text("annotator IS NOT NULL"),
+        ),
+        Index(
+            "ix_slot_open",
+            "project_id",
+            "position",
+            "id",
+            sqlite_where=text("vote_id IS NULL"),
+            postgresql_where=text("vote_id IS NULL"),
+        ),
+        Index("ix_slot_vote_id", "vote_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    pair_id: Mapped[int] = mapped_column(ForeignKey("pair.id"))
+    n: Mapped[int]
+    position: Mapped[float]  # in [0, 1): where the pair stands in the queue
+    annotator: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    vote_id: Mapped[str | None] = mapped_column(ForeignKey("vote.id"), type_=String(36))
+
+    @property
+    def done(self) -> bool:
+        return self.vote_id is not None
+
+
+class Snapshot(Base):
+    """The votes that a run was trained on, for ever."""
+
+    __tablename__ = "snapshot"
+    __table_args__ = (Index("ix_snapshot_project_id", "project_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    digest: Mapped[str] = mapped_column(DIGEST)
+    rule_version: Mapped[int]
+    counts: Mapped[dict[str, Any]]
+    vote_ids: Mapped[bytes] = mapped_column(LargeBinary)  # sorted UUIDs, 16 bytes each, zlib
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class TrainingRun(Base):
+    __tablename__ = "training_run"
+    __table_args__ = (
+        Index(
+            "uq_training_run_trigger_key",
+            "project_id",
+            "kind",
+            "trigger_key",
+            unique=True,
+            sqlite_where=text("status IN ('queued', 'starting', 'running')"),
+            postgresql_where=text("status IN ('queued', 'starting', 'running')"),
+        ),
+        Index("ix_training_run_status", "status"),
+        Index("ix_training_run_project_id", "project_id", "id"),
+        _one_of("kind", ("train", "encode")),
+        _one_of("status", UNFINISHED + FINISHED),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    kind: Mapped[str]
+    config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshot.id"))
+    status: Mapped[str] = mapped_column(default="queued")
+    trigger: Mapped[str]
+    trigger_key: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    pid: Mapped[int | None]
+    pid_started: Mapped[str | None]  # the process's start in clock ticks: a pid may be used again
+    stage: Mapped[str | None]
+    progress_done: Mapped[int | None] = mapped_column(sa.BigInteger)
+    progress_total: Mapped[int | None] = mapped_column(sa.BigInteger)
+    device: Mapped[str | None]
+    error: Mapped[str | None]
+    log_path: Mapped[str | None]
+
+
+class RunMetric(Base):
+    __tablename__ = "run_metric"
+    __table_args__ = (UniqueConstraint("run_id", "step", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("training_run.id"))
+    step: Mapped[int]
+    name: Mapped[str]
+    value: Mapped[float]
+
+
+class Checkpoint(Base):
+    __tablename__ = "checkpoint"
+    __table_args__ = (Index("ix_checkpoint_project_id", "project_id", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("training_run.id"))
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    directory: Mapped[str]
+    sha256: Mapped[str] = mapped_column(DIGEST)
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    promoted_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
+
+
+class AuditEvent(Base):
+    """Who did what to which row when."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (Index("ix_audit_event_subject", "subject", "subject_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(default=utc_now)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    subject_id: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
