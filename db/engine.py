@@ -61,8 +61,8 @@ class Database:
         self.url = engine.url.render_as_string(hide_password=False)
         self.is_sqlite = engine.dialect.name == "sqlite"
         if self.is_sqlite:
-            writer = engine.execution_options(sqlite_begin="IMMEDIATE")
-            reader = engine
+            writer: sa.Engine = engine.execution_options(sqlite_begin="IMMEDIATE")
+            reader: sa.Engine = engine
         else:
             writer = engine
             reader = engine.execution_options(

@@ -132,9 +132,7 @@ def _write_revision(message: str) -> None:
         with engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
             config = alembic_config(connection)
             known = len(list(ScriptDirectory.from_config(config).walk_revisions()))
-            command.revision(
-                config, message=message, autogenerate=True, rev_id=f"{known + 1:04d}"
-            )
+            command.revision(config, message=message, autogenerate=True, rev_id=f"{known + 1:04d}")
         engine.dispose()
 
 

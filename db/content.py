@@ -1,0 +1,368 @@
+"""Content: prompts, responses and pairs, addressed by hash, and adding many of them at once.
+
+The same prompt, response or pair is never stored twice in a project, whichever way round its
+answers came. A response's hash covers its prompt, so which answer becomes `response_a` says
+nothing about the text, let alone about the winner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session, aliased
+
+from db import slots
+from db.models import FILLING, Base, Pair, Prompt, Response, Vote
+
+FLIPPED = {"a": "b", "b": "a"}
+HELDOUT_ONE_IN = 5
+
+
+def digest(text: str) -> str:
+    """sha256 of the text, as hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prompt_hash(messages: Sequence[dict[str, str]]) -> str:
+    """The prompt's content hash: of role and content of every message, nothing else."""
+    plain = [[message["role"], message["content"]] for message in messages]
+    return digest(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+
+
+def response_hash(prompt: str, text: str) -> str:
+    """The response's content hash; `prompt` is its prompt's hash."""
+    return digest(f"{prompt}\n{text}")
+
+
+def split_of(prompt: str) -> str:
+    """`heldout` for one prompt in five, by its hash: the same in every import and project."""
+    return "heldout" if int(prompt[:8], 16) % HELDOUT_ONE_IN == 0 else "train"
+
+
+def queue_position(pair: str) -> float:
+    """A pair's place in the queue, in [0, 1): random, yet the same for the same content."""
+    return int(pair[:13], 16) / 16**13
+
+
+@dataclass(frozen=True, slots=True)
+class NewVote:
+    """A judgement to import; `a` is the new pair's first answer."""
+
+    id: str
+    annotator: str
+    choice: str
+    strength: int | None = None
+    reasons: tuple[str, ...] = ()
+    comment: str = ""
+    duration_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPair:
+    """A pair to add, its two answers in the order in which `votes` and `gold_choice` mean them."""
+
+    messages: list[dict[str, str]]
+    first: str
+    second: str
+    category: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    votes: tuple[NewVote, ...] = ()
+    gold_choice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of a NewPair."""
+
+    pair_id: int
+    is_new: bool
+    num_votes: int  # stored now
+    num_known: int  # the same annotator had given the same verdict
+    num_contradicting: int  # the same annotator had given another one, which stands
+
+
+@dataclass(slots=True)
+class _Keyed:
+    """A new pair with its hashes, its answers in stored order."""
+
+    new: NewPair
+    prompt: str
+    response_a: str
+    response_b: str
+    text_a: str
+    text_b: str
+    flipped: bool
+    pair: str
+
+
+def pair_key(new: NewPair) -> tuple[str, bool]:
+    """The pair's content hash, and whether its first answer is stored as `response_b`."""
+    keyed = _with_hashes(new)
+    return keyed.pair, keyed.flipped
+
+
+def _with_hashes(new: NewPair) -> _Keyed:
+    prompt = prompt_hash(new.messages)
+    a, b = response_hash(prompt, new.first), response_hash(prompt, new.second)
+    text_a, text_b, flipped = new.first, new.second, a > b
+    if flipped:
+        a, b, text_a, text_b = b, a, text_b, text_a
+    return _Keyed(new, prompt, a, b, text_a, text_b, flipped, digest(f"{a}\n{b}"))
+
+
+def add_pairs(
+    s: Session, project_id: int, new: Sequence[NewPair], *, wanted_votes: int, now: datetime
+) -> list[Added]:
+    """Add the pairs that are not there yet, and their votes; one result for each, in order.
+
+    A pair that has a verdict by import has no open slot; a new pair without one gets
+    `wanted_votes` slots. Some thousand pairs a call is a good number.
+    """
+    keyed = [_with_hashes(each) for each in new]
+    prompt_ids = _add_prompts(s, project_id, keyed, now)
+    response_ids = _add_responses(s, keyed, prompt_ids, now)
+    known = _ids(s, Pair, {each.pair for each in keyed}, Pair.project_id == project_id)
+    pair_ids = _add_new_pairs(s, project_id, keyed, known, prompt_ids, response_ids, now)
+    stored = _add_votes(s, project_id, keyed, pair_ids, now)
+    _set_gold(s, keyed, pair_ids)
+    _update_slots(s, project_id, keyed, known, pair_ids, wanted_votes)
+    return _results(keyed, known, pair_ids, stored, _verdicts(s, keyed, pair_ids, stored))
+
+
+def _insert_missing(s: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
+    if rows:
+        insert = sqlite.insert if s.get_bind().dialect.name == "sqlite" else postgresql.insert
+        s.connection().execute(insert(model.__table__).on_conflict_do_nothing(), rows)  # type: ignore[arg-type]
+
+
+def _ids(
+    s: Session, model: Any, hashes: Iterable[str], condition: sa.ColumnElement[bool]
+) -> dict[str, int]:
+    statement = select(model.content_hash, model.id).where(
+        model.content_hash.in_(list(hashes)), condition
+    )
+    return dict(s.execute(statement).tuples())
+
+
+def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime) -> dict[str, int]:
+    here = Prompt.project_id == project_id
+    by_hash = {each.prompt: each.new.messages for each in keyed}
+    ids = _ids(s, Prompt, by_hash, here)
+    rows = [
+        {
+            "project_id": project_id, "content_hash": key, "messages": messages, "meta": {},
+            "created_at": now,
+        }
+        for key, messages in by_hash.items()
+        if key not in ids
+    ]  # fmt: skip
+    _insert_missing(s, Prompt, rows)
+    return ids | _ids(s, Prompt, by_hash.keys() - ids.keys(), here) if rows else ids
+
+
+def _add_responses(
+    s: Session, keyed: list[_Keyed], prompt_ids: dict[str, int], now: datetime
+) -> dict[str, int]:
+    by_hash: dict[str, tuple[int, str]] = {}
+    for each in keyed:
+        by_hash[each.response_a] = (prompt_ids[each.prompt], each.text_a)
+        by_hash[each.response_b] = (prompt_ids[each.prompt], each.text_b)
+    ids = _response_ids(s, by_hash)
+    rows = [
+        {
+            "prompt_id": prompt_id, "content_hash": key, "text": text, "source": None,
+            "created_at": now,
+        }
+        for key, (prompt_id, text) in by_hash.items()
+        if key not in ids
+    ]  # fmt: skip
+    _insert_missing(s, Response, rows)
+    return _response_ids(s, by_hash) if rows else ids
+
+
+def _response_ids(s: Session, by_hash: dict[str, tuple[int, str]]) -> dict[str, int]:
+    # The hash covers the prompt's content, so one prompt of the project can have it. The prompt is
+    # compared here: with both columns in the condition SQLite would try every combination.
+    rows = s.execute(
+        select(Response.content_hash, Response.prompt_id, Response.id).where(
+            Response.content_hash.in_(list(by_hash))
+        )
+    ).tuples()
+    return {key: id_ for key, prompt_id, id_ in rows if by_hash[key][0] == prompt_id}
+
+
+def _add_new_pairs(
+    s: Session, project_id: int, keyed: list[_Keyed], known: dict[str, int],
+    prompt_ids: dict[str, int], response_ids: dict[str, int], now: datetime,
+) -> dict[str, int]:  # fmt: skip
+    rows = {
+        each.pair: {
+            "project_id": project_id, "prompt_id": prompt_ids[each.prompt],
+            "response_a_id": response_ids[each.response_a],
+            "response_b_id": response_ids[each.response_b],
+            "content_hash": each.pair, "split": split_of(each.prompt), "status": "open",
+            "category": each.new.category, "meta": each.new.meta, "created_at": now,
+        }
+        for each in reversed(keyed)  # of two equal ones, the first is kept
+        if each.pair not in known
+    }  # fmt: skip
+    _insert_missing(s, Pair, list(reversed(rows.values())))
+    return known | _ids(s, Pair, rows, Pair.project_id == project_id) if rows else known
+
+
+def _add_votes(
+    s: Session, project_id: int, keyed: list[_Keyed], pair_ids: dict[str, int], now: datetime
+) -> set[str]:
+    """Store the votes that are new; the ids of those stored."""
+    rows: dict[str, dict[str, Any]] = {}
+    for each in keyed:
+        for vote in each.new.votes:
+            rows.setdefault(vote.id, {
+                "id": vote.id, "project_id": project_id, "pair_id": pair_ids[each.pair],
+                "annotator": vote.annotator, "imported": True, "purpose": "label",
+                "choice": _stored(vote.choice, each.flipped), "strength": vote.strength,
+                "reasons": list(vote.reasons), "aspects": {}, "comment": vote.comment,
+                "duration_ms": vote.duration_ms, "surplus": False, "created_at": now,
+            })  # fmt: skip
+    if not rows:
+        return set()
+    before = set(s.scalars(select(Vote.id).where(Vote.id.in_(list(rows)))))
+    fresh = [row for key, row in rows.items() if key not in before]
+    _insert_missing(s, Vote, fresh)
+    after = s.scalars(select(Vote.id).where(Vote.id.in_([row["id"] for row in fresh])))
+    return set(after) if fresh else set()
+
+
+def _stored(choice: str, flipped: bool) -> str:
+    return FLIPPED.get(choice, choice) if flipped else choice
+
+
+def _set_gold(s: Session, keyed: list[_Keyed], pair_ids: dict[str, int]) -> None:
+    rows = [
+        {"b_id": pair_ids[each.pair], "gold": _stored(each.new.gold_choice, each.flipped)}
+        for each in keyed
+        if each.new.gold_choice is not None
+    ]
+    if rows:
+        table = Pair.__table__
+        statement = sa.update(table).where(table.c.id == sa.bindparam("b_id"))  # type: ignore[arg-type]
+        s.connection().execute(statement.values(gold_choice=sa.bindparam("gold")), rows)
+
+
+def _update_slots(
+    s: Session, project_id: int, keyed: list[_Keyed], known: dict[str, int],
+    pair_ids: dict[str, int], wanted_votes: int,
+) -> None:  # fmt: skip
+    judged = {each.pair for each in keyed if any(vote.choice in FILLING for vote in each.new.votes)}
+    gold = {each.pair for each in keyed if each.new.gold_choice is not None}
+    slots.close_open(s, [pair_ids[key] for key in judged if key in known])
+    unlabelled = {each.pair for each in keyed} - judged - gold - known.keys()
+    places = [(pair_ids[key], queue_position(key)) for key in sorted(unlabelled)]
+    slots.add_slots(s, project_id, places, wanted_votes)
+
+
+def _verdicts(
+    s: Session, keyed: list[_Keyed], pair_ids: dict[str, int], stored: set[str]
+) -> dict[tuple[int, str], str]:
+    """What stands by each annotator whose vote was not stored, to tell repeats from reversals."""
+    pairs = {
+        pair_ids[each.pair]
+        for each in keyed
+        if any(vote.id not in stored for vote in each.new.votes)
+    }
+    if not pairs:
+        return {}
+    rows = s.execute(
+        select(Vote.pair_id, Vote.annotator, Vote.choice).where(
+            Vote.pair_id.in_(pairs), Vote.imported.is_(True), Vote.retracted_at.is_(None)
+        )
+    )
+    return {(pair_id, annotator): choice for pair_id, annotator, choice in rows.tuples()}
+
+
+def _results(
+    keyed: list[_Keyed], known: dict[str, int], pair_ids: dict[str, int], stored: set[str],
+    verdicts: dict[tuple[int, str], str],
+) -> list[Added]:  # fmt: skip
+    seen, counted, results = set(known), set(), []
+    for each in keyed:
+        pair_id, num_stored, num_known, num_contradicting = pair_ids[each.pair], 0, 0, 0
+        for vote in each.new.votes:
+            choice = _stored(vote.choice, each.flipped)
+            if vote.id in stored and vote.id not in counted:
+                counted.add(vote.id)
+                num_stored += 1
+            elif verdicts.get((pair_id, vote.annotator), choice) == choice:
+                num_known += 1
+            else:
+                num_contradicting += 1
+        is_new = each.pair not in seen
+        seen.add(each.pair)
+        results.append(Added(pair_id, is_new, num_stored, num_known, num_contradicting))
+    return results
+
+
+@dataclass(frozen=True, slots=True)
+class PairText:
+    """A pair with its texts, as it is shown or exported."""
+
+    pair_id: int
+    prompt_id: int
+    prompt_hash: str
+    messages: list[dict[str, str]]
+    response_a: str
+    response_b: str
+    split: str
+    category: str | None
+    meta: dict[str, Any]
+
+
+def select_pairs() -> sa.Select[Any]:
+    """Selects the columns of PairText, in order; add conditions on `Pair`."""
+    a, b = aliased(Response), aliased(Response)
+    return (
+        select(
+            Pair.id, Pair.prompt_id, Prompt.content_hash, Prompt.messages,
+            a.text, b.text, Pair.split, Pair.category, Pair.meta,
+        )
+        .join(Prompt, Prompt.id == Pair.prompt_id)
+        .join(a, a.id == Pair.response_a_id)
+        .join(b, b.id == Pair.response_b_id)
+    )  # fmt: skip
+
+
+def get_pair(s: Session, project_id: int, pair_id: int) -> PairText | None:
+    found = get_pairs(s, project_id, [pair_id])
+    return found.get(pair_id)
+
+
+def get_pairs(s: Session, project_id: int, pair_ids: Sequence[int]) -> dict[int, PairText]:
+    """The pairs of the project among `pair_ids`, by id."""
+    rows = s.execute(
+        select_pairs().where(Pair.project_id == project_id, Pair.id.in_(pair_ids))
+    ).tuples()
+    return {row[0]: PairText(*row) for row in rows}
+
+
+def random_pair_id(s: Session, project_id: int, at: float) -> int | None:
+    """The id of a pair of the project; `at`, in [0, 1), says where to look."""
+    low, high = s.execute(
+        select(sa.func.min(Pair.id), sa.func.max(Pair.id)).where(Pair.project_id == project_id)
+    ).one()
+    if low is None:
+        return None
+    target = low + int(at * (high - low + 1))
+    return s.scalar(
+        select(Pair.id)
+        .where(Pair.project_id == project_id, Pair.id >= target)
+        .order_by(Pair.id)
+        .limit(1)
+    )

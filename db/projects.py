@@ -1,0 +1,114 @@
+"""Projects: making, finding, listing and archiving them, and the counts shown beside each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.models import FILLING, Pair, Project, Slot, Vote
+
+
+@dataclass(frozen=True)
+class ProjectCounts:
+    """What a project holds: pairs, pairs with a verdict, pairs still open, votes by origin."""
+
+    num_pairs: int
+    num_judged: int
+    num_open: int
+    num_imported_votes: int
+    num_people_votes: int
+
+
+def add_project(
+    s: Session, name: str, *, backbone: str, guidelines: str, wanted_votes: int
+) -> Project | None:
+    """A new project, or None when the name is taken."""
+    project = Project(
+        name=name, backbone=backbone, guidelines=guidelines, wanted_votes=wanted_votes
+    )
+    try:
+        with s.begin_nested():
+            s.add(project)
+    except sa.exc.IntegrityError:
+        return None
+    return project
+
+
+def get_project(s: Session, project_id: int) -> Project | None:
+    return s.get(Project, project_id)
+
+
+def find_project(s: Session, name: str) -> Project | None:
+    return s.scalar(select(Project).where(Project.name == name))
+
+
+def list_projects(s: Session, include_archived: bool = False) -> list[Project]:
+    statement = select(Project).order_by(Project.id)
+    if not include_archived:
+        statement = statement.where(Project.archived_at.is_(None))
+    return list(s.scalars(statement))
+
+
+def set_archived(s: Session, project_id: int, at: datetime | None) -> bool:
+    """Archive the project (or restore it, with None); False when there is no such project."""
+    done = s.execute(sa.update(Project).where(Project.id == project_id).values(archived_at=at))
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def lock_project(s: Session, project_id: int) -> None:
+    """Let one import at a time into a project; voting goes on meanwhile (on PostgreSQL)."""
+    s.execute(
+        select(Project.id).where(Project.id == project_id).with_for_update(key_share=True)
+    ).all()
+
+
+def count(s: Session, project_id: int) -> ProjectCounts:
+    """The project's counts, each from an index alone."""
+    by_origin = dict(
+        s.execute(
+            select(Vote.imported, func.count())
+            .where(Vote.project_id == project_id, Vote.retracted_at.is_(None))
+            .group_by(Vote.imported)
+        ).tuples()
+    )
+    return ProjectCounts(
+        num_pairs=count_pairs(s, project_id),
+        num_judged=count_judged(s, project_id),
+        num_open=count_open(s, project_id),
+        num_imported_votes=by_origin.get(True, 0),
+        num_people_votes=by_origin.get(False, 0),
+    )
+
+
+def count_pairs(s: Session, project_id: int) -> int:
+    return s.scalar(select(func.count()).where(Pair.project_id == project_id)) or 0
+
+
+def count_judged(s: Session, project_id: int) -> int:
+    """Pairs with at least one verdict (left, right, tie or both bad), whoever gave it."""
+    return (
+        s.scalar(
+            select(func.count(Vote.pair_id.distinct())).where(
+                Vote.project_id == project_id,
+                Vote.retracted_at.is_(None),
+                Vote.choice.in_(FILLING),
+            )
+        )
+        or 0
+    )
+
+
+def count_open(s: Session, project_id: int) -> int:
+    """Pairs that want another vote and are not paused."""
+    return (
+        s.scalar(
+            select(func.count(Slot.pair_id.distinct()))
+            .join(Pair, Pair.id == Slot.pair_id)
+            .where(Slot.project_id == project_id, Slot.vote_id.is_(None), Pair.status == "open")
+        )
+        or 0
+    )

@@ -1,0 +1,115 @@
+"""Showings (table `selection`): which pair was shown to whom, on which sides, and why.
+
+A showing is open until its vote arrives or its lease has gone to someone else. While it is open
+the same annotator gets it again, sides and all, after a reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy import and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.models import Pair, Selection, Slot
+from db.slots import ClaimedSlot
+
+
+def add_showing(
+    s: Session, project_id: int, annotator: str, slot: ClaimedSlot, *, left_side: str,
+    strategy: str, propensity: float | None, now: datetime,
+) -> Selection:  # fmt: skip
+    showing = Selection(
+        project_id=project_id, pair_id=slot.pair_id, annotator=annotator, slot_id=slot.slot_id,
+        position=slot.position, left_side=left_side, strategy=strategy, propensity=propensity,
+        created_at=now,
+    )  # fmt: skip
+    s.add(showing)
+    s.flush()
+    return showing
+
+
+def get_showing(s: Session, showing_id: int) -> Selection | None:
+    return s.get(Selection, showing_id)
+
+
+def open_showings(s: Session, project_id: int, annotator: str) -> list[Selection]:
+    """The annotator's open showings that still stand, oldest first.
+
+    One stands while its slot is leased to the annotator, even past the lease's time if nobody else
+    has taken the slot; one given back by *undo* when no slot was left stands without.
+    """
+    held = and_(
+        Slot.id.is_not(None),
+        Slot.annotator == annotator,
+        Slot.pair_id == Selection.pair_id,
+        Slot.vote_id.is_(None),
+    )
+    return list(
+        s.scalars(
+            select(Selection)
+            .outerjoin(Slot, Slot.id == Selection.slot_id)
+            .join(Pair, Pair.id == Selection.pair_id)
+            .where(
+                Selection.project_id == project_id,
+                Selection.annotator == annotator,
+                Selection.closed_at.is_(None),
+                Pair.status == "open",
+                or_(Selection.slot_id.is_(None), held),
+            )
+            .order_by(Selection.id)
+        )
+    )
+
+
+def close_lapsed(
+    s: Session, project_id: int, annotator: str, standing: Sequence[int], now: datetime
+) -> None:
+    """Close the annotator's open showings that are not among those still standing."""
+    s.execute(
+        update(Selection)
+        .where(
+            Selection.project_id == project_id,
+            Selection.annotator == annotator,
+            Selection.closed_at.is_(None),
+            Selection.id.not_in(standing),
+        )
+        .values(closed_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def close_for_pair(s: Session, pair_id: int, annotator: str, now: datetime) -> None:
+    """Close every open showing of the pair to the annotator: the vote is in."""
+    s.execute(
+        update(Selection)
+        .where(
+            Selection.pair_id == pair_id,
+            Selection.annotator == annotator,
+            Selection.closed_at.is_(None),
+        )
+        .values(closed_at=now),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def reopen(s: Session, showing_id: int, slot_id: int | None) -> Selection:
+    """Open a showing again on the same sides, with a slot if one was left."""
+    showing = s.get_one(Selection, showing_id)
+    showing.closed_at = None
+    showing.slot_id = slot_id
+    s.flush()
+    return showing
+
+
+def last_position(s: Session, project_id: int, annotator: str) -> float:
+    """The queue position of the annotator's newest showing; before all others if none."""
+    found = s.scalar(
+        select(Selection.position)
+        .where(Selection.project_id == project_id, Selection.annotator == annotator)
+        .order_by(sa.desc(Selection.id))
+        .limit(1)
+    )
+    return -1.0 if found is None else found
