@@ -1,0 +1,82 @@
+"""The vote card: a prompt, two answers side by side, and a verdict by key, click or touch.
+
+The browser does the work (vote_queue.js keeps pairs ahead and verdicts safe, vote_card.js draws
+and listens); the server's part is the JSON routes under `/api/projects/<id>/label/`. The value of
+the component only says which project: see `vote_card_value`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal
+
+from studio.components.assets import asset, script, style
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One button of the verdict bar and its key; `strength` is None where there is no winner."""
+
+    key: str
+    choice: Literal["left", "right", "tie", "both_bad"]
+    strength: int | None
+    group: Literal["left", "middle", "right"]
+    label: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """One small button below the verdicts and its key."""
+
+    key: str
+    action: Literal["skip", "flag", "undo", "keys"]
+    label: str
+    name: str
+
+
+VERDICTS = (
+    Verdict("1", "left", 3, "left", "Much better", "Left is much better"),
+    Verdict("2", "left", 2, "left", "Clearly", "Left is clearly better"),
+    Verdict("3", "left", 1, "left", "Slightly", "Left is slightly better"),
+    Verdict("4", "tie", None, "middle", "Tie", "Tie: equally good"),
+    Verdict("x", "both_bad", None, "middle", "Both bad", "Both bad: neither is acceptable"),
+    Verdict("5", "right", 1, "right", "Slightly", "Right is slightly better"),
+    Verdict("6", "right", 2, "right", "Clearly", "Right is clearly better"),
+    Verdict("7", "right", 3, "right", "Much better", "Right is much better"),
+)
+ACTIONS = (
+    Action("s", "skip", "Skip", "Skip: leave this pair to others"),
+    Action("f", "flag", "Flag", "Flag: something is wrong with this pair"),
+    Action("u", "undo", "Undo", "Undo your last verdict"),
+    Action("?", "keys", "Keys", "Keys: show the key map"),
+)
+
+
+def vote_card_value(project_id: int | None, annotator: str = "local") -> str:
+    """What the card needs to know: the project's routes, and whose unsent votes are kept where."""
+    if project_id is None:
+        return ""
+    return json.dumps(
+        {"base": f"/api/projects/{project_id}/label", "scope": f"{project_id}/{annotator}"}
+    )
+
+
+def vote_card(value: str = "") -> gr.HTML:
+    """The component. It triggers `open_train` and `open_projects` from its empty state."""
+    import gradio as gr
+
+    return gr.HTML(
+        value,
+        html_template=asset("vote_card.html"),
+        css_template=style("vote_card.css"),
+        js_on_load=script("dom.js", "conversation.js", "vote_queue.js", "vote_card.js"),
+        apply_default_css=False,
+        elem_id="vote-card",
+        verdicts=[asdict(verdict) for verdict in VERDICTS],
+        actions=[asdict(action) for action in ACTIONS],
+    )

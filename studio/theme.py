@@ -1,0 +1,131 @@
+"""How every page looks: one Gradio theme, one stylesheet, one `<head>` snippet.
+
+Passed to `mount_gradio_app(app, build_blocks(...), theme=theme(), css=CSS, head=HEAD)`.
+Colours are custom properties (`--rs-*`), set once for light and once for dark (Gradio puts the
+class `dark` on the body when the system asks for it); components use nothing but these, so that
+a component is right in both. Fonts are the system's own: no page makes an external request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradio.themes import Base
+
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
+
+LIGHT = {
+    "bg": "#f6f5f1",
+    "surface": "#ffffff",
+    "sunken": "#efede7",
+    "ink": "#1c1e22",
+    "muted": "#5a5f69",
+    "line": "#dedad1",
+    "line-strong": "#8b8d8f",
+    "accent": "#0b666d",
+    "accent-ink": "#ffffff",
+    "accent-soft": "#e0eeec",
+    "accent-softer": "#eff6f4",
+    "good": "#19703f",
+    "warn": "#835200",
+    "warn-soft": "#fdf1d8",
+    "bad": "#ab2219",
+    "bad-soft": "#fbe9e6",
+    "shadow": "0 1px 2px rgb(30 30 20 / 6%), 0 6px 24px rgb(30 30 20 / 5%)",
+}
+DARK = {
+    "bg": "#131518",
+    "surface": "#1b1e22",
+    "sunken": "#16181b",
+    "ink": "#e8e6e1",
+    "muted": "#a6a9b0",
+    "line": "#31353b",
+    "line-strong": "#777c84",
+    "accent": "#62c6c4",
+    "accent-ink": "#04201f",
+    "accent-soft": "#17393b",
+    "accent-softer": "#1a2a2d",
+    "good": "#6fcf97",
+    "warn": "#f0c060",
+    "warn-soft": "#382c13",
+    "bad": "#ff9a8f",
+    "bad-soft": "#3d1f1d",
+    "shadow": "0 1px 2px rgb(0 0 0 / 40%), 0 6px 24px rgb(0 0 0 / 25%)",
+}
+
+
+def theme() -> Base:
+    """The Gradio theme: our colours and system fonts in the variables that its widgets read."""
+    import gradio as gr
+
+    base = gr.themes.Base(
+        primary_hue=gr.themes.colors.teal,
+        neutral_hue=gr.themes.colors.stone,
+        font=SANS,
+        font_mono=MONO,
+        radius_size=gr.themes.sizes.radius_md,
+        spacing_size=gr.themes.sizes.spacing_md,
+    )
+    shared = {
+        "body_background_fill": "var(--rs-bg)",
+        "body_text_color": "var(--rs-ink)",
+        "body_text_color_subdued": "var(--rs-muted)",
+        "background_fill_primary": "var(--rs-surface)",
+        "background_fill_secondary": "var(--rs-sunken)",
+        "block_background_fill": "var(--rs-surface)",
+        "block_border_color": "var(--rs-line)",
+        "block_label_text_color": "var(--rs-muted)",
+        "block_label_background_fill": "var(--rs-surface)",
+        "block_title_text_color": "var(--rs-ink)",
+        "block_info_text_color": "var(--rs-muted)",
+        "border_color_primary": "var(--rs-line)",
+        "border_color_accent": "var(--rs-accent)",
+        "input_background_fill": "var(--rs-surface)",
+        "input_border_color": "var(--rs-line-strong)",
+        "input_border_color_focus": "var(--rs-accent)",
+        "input_placeholder_color": "var(--rs-muted)",
+        "link_text_color": "var(--rs-accent)",
+        "button_primary_background_fill": "var(--rs-accent)",
+        "button_primary_background_fill_hover": (
+            "color-mix(in srgb, var(--rs-accent) 88%, var(--rs-ink))"
+        ),
+        "button_primary_text_color": "var(--rs-accent-ink)",
+        "button_primary_border_color": "var(--rs-accent)",
+        "button_secondary_background_fill": "var(--rs-surface)",
+        "button_secondary_background_fill_hover": "var(--rs-accent-soft)",
+        "button_secondary_text_color": "var(--rs-ink)",
+        "button_secondary_border_color": "var(--rs-line-strong)",
+        "button_cancel_background_fill": "var(--rs-surface)",
+        "button_cancel_text_color": "var(--rs-bad)",
+        "button_cancel_border_color": "var(--rs-bad)",
+    }
+    both = {**shared, **{f"{name}_dark": value for name, value in shared.items()}}
+    known = set(dir(base))
+    return base.set(**{name: value for name, value in both.items() if name in known or True})
+
+
+def _properties(colours: dict[str, str]) -> str:
+    return "".join(f"--rs-{name}:{value};" for name, value in colours.items())
+
+
+_LAYOUT = """
+.gradio-container { max-width: none !important; padding: 0 !important; }
+.gradio-container > .main { padding: 0 !important; }
+.rs-page { max-width: 1320px; margin: 0 auto; }
+footer { display: none !important; }
+:focus-visible { outline: 2px solid var(--rs-accent); outline-offset: 2px; }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+"""
+
+CSS = (
+    f":root{{color-scheme:light;{_properties(LIGHT)}}}"
+    f".dark{{color-scheme:dark;{_properties(DARK)}}}"
+    f"{_LAYOUT}"
+)
+
+HEAD = (
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<meta name="color-scheme" content="light dark">'
+)

@@ -1,0 +1,218 @@
+"""The components alone in a page, beside JSON routes that a test can make fail.
+
+`python -m tests.components.harness PAIRS.jsonl.gz` serves it on http://127.0.0.1:7999 to look at.
+The fake keeps pairs and votes in memory and promises what the real routes promise: a vote id
+counts once, a showing keeps its sides, undo gives the pair back.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from studio.components.token_heatmap import heatmap_value, token_heatmap
+from studio.components.vote_card import vote_card, vote_card_value
+from studio.theme import CSS, HEAD, theme
+
+
+@dataclass
+class FakeServer:
+    """Pairs to judge, votes received, and the faults to commit."""
+
+    pairs: list[dict[str, Any]]
+    votes: dict[str, dict] = field(default_factory=dict)  # by vote_id, in order, live ones only
+    num_vote_requests: int = 0
+    refuse_next: str = ""  # answer 409 with this sentence, once
+    fail: bool = False  # answer 503
+    lose_answers: int = 0  # store the vote, then answer 503, this many times
+    delay_s: float = 0.0
+
+    def showings(self) -> list[dict]:
+        judged = {vote["showing_id"] for vote in self.votes.values()}
+        return [pair for pair in self.pairs if pair["showing_id"] not in judged]
+
+    def progress(self) -> dict:
+        judged = [v for v in self.votes.values() if v["choice"] not in ("skip", "flag")]
+        return {
+            "judged_by_you": len(judged),
+            "open_for_you": len(self.showings()),
+            "judged": len(judged),
+            "total": len(self.pairs),
+            "votes_by_people": len(judged),
+            "votes_imported": 0,
+            "skipped": sum(v["choice"] == "skip" for v in self.votes.values()),
+            "flagged": sum(v["choice"] == "flag" for v in self.votes.values()),
+            "surplus": 0,
+        }
+
+
+def showing(number: int, messages: list[dict], left: str, right: str) -> dict[str, Any]:
+    return {
+        "showing_id": number,
+        "pair_id": 1000 + number,
+        "messages": messages,
+        "left": {"text": left},
+        "right": {"text": right},
+        "lease_until": "2099-01-01T00:00:00+00:00",
+    }
+
+
+def numbered_pairs(count: int) -> list[dict[str, Any]]:
+    return [
+        showing(n, [{"role": "user", "content": f"Question {n}?"}], f"Left {n}", f"Right {n}")
+        for n in range(1, count + 1)
+    ]
+
+
+def _routes(app: FastAPI, fake: FakeServer) -> None:
+    base = "/api/projects/{project_id}/label"
+
+    def broken() -> JSONResponse:
+        return JSONResponse({"error": "the database is busy"}, 503)
+
+    @app.get(base + "/next")
+    def next_pairs(count: int, request: Request):
+        if fake.fail:
+            return broken()
+        exclude = {int(value) for value in request.query_params.getlist("exclude")}
+        free = [pair for pair in fake.showings() if pair["showing_id"] not in exclude]
+        return {"pairs": free[:count], "progress": fake.progress()}
+
+    @app.post(base + "/vote")
+    def cast_vote(vote: dict):
+        fake.num_vote_requests += 1
+        time.sleep(fake.delay_s)
+        if fake.fail:
+            return broken()
+        if fake.refuse_next:
+            sentence, fake.refuse_next = fake.refuse_next, ""
+            return JSONResponse({"error": sentence}, 409)
+        status = "duplicate" if vote["vote_id"] in fake.votes else "stored"
+        fake.votes.setdefault(vote["vote_id"], vote)
+        if fake.lose_answers:
+            fake.lose_answers -= 1
+            return broken()
+        return {"status": status, "vote_id": vote["vote_id"], "progress": fake.progress()}
+
+    @app.post(base + "/undo")
+    def undo(body: dict):
+        if fake.fail:
+            return broken()
+        vote_id = body.get("vote_id") or next(reversed(fake.votes), None)
+        vote = fake.votes.pop(vote_id, None)
+        pair = next((p for p in fake.pairs if vote and p["showing_id"] == vote["showing_id"]), None)
+        return {
+            "retracted": vote_id if vote else None,
+            "showing": pair,
+            "progress": fake.progress(),
+        }
+
+    @app.post(base + "/renew")
+    def renew(body: dict):
+        return {"renewed": body["showing_ids"]}
+
+
+def build(fake: FakeServer, comparison: dict | None = None) -> FastAPI:
+    app = FastAPI()
+    _routes(app, fake)
+    with gr.Blocks(analytics_enabled=False, title="Harness") as demo:
+        with gr.Tabs():
+            with gr.Tab("Label"):
+                vote_card(vote_card_value(1))
+                gr.Textbox(label="Notes", elem_id="notes")
+            with gr.Tab("Heatmap"):
+                token_heatmap(heatmap_value(comparison) if comparison else "")
+        demo.load(None, js="() => { document.documentElement.dataset.ready = 'yes'; }")
+    return gr.mount_gradio_app(
+        app, demo, path="/", theme=theme(), css=CSS, head=HEAD, run_history=False, footer_links=[]
+    )
+
+
+@contextmanager
+def serve(app: FastAPI, port: int | None = None) -> Iterator[str]:
+    """The app on a loopback port until the block ends."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)
+
+
+def word_tokens(text: str) -> list[dict[str, Any]]:
+    """Tokens in the contract's form with made-up scores that sum to something."""
+    import math
+    import re
+
+    tokens, start = [], 0
+    for i, piece in enumerate(re.findall(r"\s*\S{1,7}|\s+", text)):
+        share = math.sin(1.7 * i) * 0.04 + 0.002 * math.cos(i / 9)
+        tokens.append(
+            {
+                "text": piece,
+                "start": start,
+                "end": start + len(piece),
+                "value": share * 12 + 0.3,
+                "contribution": share,
+                "pieces": [],
+            }
+        )
+        start += len(piece)
+    end = {"text": "", "start": start, "end": start, "value": 0.9, "contribution": 0.62}
+    return [*tokens, {**end, "pieces": []}]
+
+
+def comparison_of(*responses: str) -> dict[str, Any]:
+    answers = []
+    for response in responses:
+        tokens = word_tokens(response)
+        reward = sum(token["contribution"] for token in tokens)
+        answers.append(
+            {"reward": reward, "tokens": tokens, "prompt_value": 0.12, "warnings": []}
+        )
+    return {
+        "checkpoint": {"id": 3},
+        "backbone": "SmolLM2-135M-Instruct",
+        "device": "cpu",
+        "prob_a_better": 0.73,
+        "answers": answers,
+    }
+
+
+def main() -> None:
+    with gzip.open(sys.argv[1], "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    pairs = [
+        showing(n, row["prompt"], row["chosen"], row["rejected"])
+        for n, row in enumerate(rows, start=1)
+    ]
+    longest = max(rows[:80], key=lambda row: len(row["chosen"]))
+    app = build(FakeServer(pairs), comparison_of(longest["chosen"], longest["rejected"]))
+    with serve(app, 7999):
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
