@@ -1,0 +1,37 @@
+"""The backbone that a project or the server names, prepared for use.
+
+info = backbones.prepare(settings, "embedded", report=print)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from studio.services.errors import StudioError
+
+if TYPE_CHECKING:
+    from rm_core.backbone import BackboneInfo
+    from studio.settings import Settings
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """Turn the reward model's own errors, which are sentences already, into the studio's."""
+    from rm_core.errors import RewardModelError
+
+    try:
+        yield
+    except RewardModelError as error:
+        raise StudioError(str(error)) from error
+
+
+def prepare(
+    settings: Settings, spec: str, report: Callable[[str], None] | None = None
+) -> BackboneInfo:
+    """Find, convert once and describe a backbone; quick, and without torch, when it was before."""
+    from rm_core.backbone import prepare
+
+    with told_plainly():
+        return prepare(spec, settings.backbones_dir, report)
