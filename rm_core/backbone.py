@@ -303,4 +303,6 @@ def choose_device(requested: str = "auto") -> str:
     try:
         return str(torch.device(requested))
     except RuntimeError as error:
-        raise BackboneError(f"No device is called {requested!r}; use auto, cpu or cuda:0.") from error
+        raise BackboneError(
+            f"No device is called {requested!r}; use auto, cpu or cuda:0."
+        ) from error

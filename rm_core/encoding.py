@@ -71,7 +71,7 @@ class EncodeReport:
 
 
 @dataclass
-class _Group:
+class Group:
     """Answers that share a prompt, tokenized: what becomes one tree."""
 
     keys: list[str]
@@ -145,14 +145,14 @@ def _packs(
     todo: dict[str, int],
     report: EncodeReport,
     progress: _Progress,
-) -> Iterator[list[_Group]]:
+) -> Iterator[list[Group]]:
     """Groups of answers up to the token budget, tokenized just before they are needed."""
     budget = _TOKEN_BUDGET["cuda" if backbone.device.startswith("cuda") else "cpu"]
     encoder = ConversationEncoder(backbone.tokenizer, backbone.info, limits)
     by_prompt: dict[str, list[tuple[str, int]]] = {}
     for key, index in todo.items():
         by_prompt.setdefault(json.dumps(answers[index].prompt), []).append((key, index))
-    pack: list[_Group] = []
+    pack: list[Group] = []
     size = 0
     for members in by_prompt.values():
         for group in _tokenized(encoder, members, answers, budget, report, progress):
@@ -173,9 +173,9 @@ def _tokenized(
     budget: int,
     report: EncodeReport,
     progress: _Progress,
-) -> list[_Group]:
+) -> list[Group]:
     """The answers of one prompt as groups within the budget; those refused are reported."""
-    groups: list[_Group] = []
+    groups: list[Group] = []
     size = 0
     prompt = None
     for key, index in members:
@@ -191,7 +191,7 @@ def _tokenized(
         report.num_control_tokens += encoded.num_control_tokens
         own = encoded.num_response_tokens
         if not groups or size + own > budget:
-            groups.append(_Group([], []))
+            groups.append(Group([], []))
             size = encoded.response_start
         groups[-1].keys.append(key)
         groups[-1].answers.append(encoded)
@@ -200,7 +200,7 @@ def _tokenized(
 
 
 def _records(
-    pack: list[_Group], states: list[list[dict[int, torch.Tensor]]], tokens: bool
+    pack: list[Group], states: list[list[dict[int, torch.Tensor]]], tokens: bool
 ) -> Iterator[Record]:
     """Summaries (and whole states) of every answer of a forward."""
     import numpy as np

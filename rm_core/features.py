@@ -185,9 +185,7 @@ class FeatureStore:
                 if array is not None:
                     data = array.astype("<f4", copy=False).tobytes()
                     crc = zlib.crc32(data)
-                    rows.append(
-                        (record.key, record.layer, kind, record.num_tokens, data, crc, now)
-                    )
+                    rows.append((record.key, record.layer, kind, record.num_tokens, data, crc, now))
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT OR IGNORE INTO feature VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         self._db.execute("COMMIT")
@@ -253,7 +251,9 @@ class FeatureStore:
 
     def evict_tokens(self, max_bytes: int) -> int:
         """Drop the oldest whole-token records until they take at most `max_bytes`; how many."""
-        query = "SELECT rowid, length(data) FROM feature WHERE kind = 'tokens' ORDER BY used_at DESC"
+        query = (
+            "SELECT rowid, length(data) FROM feature WHERE kind = 'tokens' ORDER BY used_at DESC"
+        )
         total, victims = 0, []
         for rowid, size in self._db.execute(query):
             total += size
@@ -266,7 +266,9 @@ class FeatureStore:
         """Verify every checksum; with `repair`, drop what is damaged (it is encoded again)."""
         counts = {"summary": 0, "tokens": 0}
         num_bytes, damaged = 0, []
-        for rowid, kind, data, crc in self._db.execute("SELECT rowid, kind, data, crc FROM feature"):
+        for rowid, kind, data, crc in self._db.execute(
+            "SELECT rowid, kind, data, crc FROM feature"
+        ):
             counts[kind] += 1
             num_bytes += len(data)
             if zlib.crc32(data) != crc:

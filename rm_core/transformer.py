@@ -162,7 +162,9 @@ class Backbone:
         if too_deep or (self.norm is None and set(layers) != {self.num_layers}):
             raise BackboneError(
                 f"Layers {list(layers)} cannot be read from a backbone loaded to layer "
-                f"{self.num_layers}" + ("" if self.norm else " whose final norm was not found") + "."
+                f"{self.num_layers}"
+                + ("" if self.norm else " whose final norm was not found")
+                + "."
             )
         inputs: dict[str, Any] = {"input_ids": torch.tensor([ids], device=self.device)}
         if mask is not None:

@@ -1,0 +1,253 @@
+"""The reward model as a library: rewards and per-token shares from a checkpoint.
+
+model = RewardModel.from_checkpoint(directory, backbones_dir=Path("studio-data/backbones"))
+model.score("Name a fruit.", ["An apple.", "A table."])           # two rewards
+scored = model.token_scores("Name a fruit.", "An apple.")
+"".join(token.text for token in scored.tokens) == "An apple."      # always
+sum(token.contribution for token in scored.tokens)                 # the reward
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rm_core import checkpoint
+from rm_core.backbone import BackboneInfo, Report, prepare
+from rm_core.conversation import ConversationEncoder, EncodedAnswer, Limits, Message
+from rm_core.encoding import Group
+from rm_core.errors import CheckpointError
+from rm_core.transformer import Backbone, load
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """A stretch of the response's text with its share of the reward.
+
+    Attributes:
+        text: characters start … end of the response; "" for an end token.
+        value: v_t of the stretch's last token; None for text that was not scored.
+        contribution: its share; all shares add up to the reward.
+        pieces: one {"value", "contribution"} for each token in it (more than one where tokens
+            share a character).
+    """
+
+    text: str
+    start: int
+    end: int
+    value: float | None
+    contribution: float
+    pieces: list[dict[str, float]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, the field names of `reward-studio score --tokens`."""
+        return {
+            "text": self.text,
+            "start": self.start,
+            "end": self.end,
+            "value": self.value,
+            "contribution": self.contribution,
+            "pieces": self.pieces,
+        }
+
+
+@dataclass(frozen=True)
+class ScoredResponse:
+    """One response's reward and token scores, parallel to its text.
+
+    Attributes:
+        reward: the sum of the contributions.
+        tokens: in order; their texts joined are the response, character for character.
+        prompt_value: v at the prompt's last token (None where the prompt has no token).
+        end_term: the part of the last end token's contribution that is its own term (mean+last).
+        num_control_tokens: control tokens spelled in prompt or response.
+        num_dropped_turns: turns of the prompt that did not fit.
+    """
+
+    reward: float
+    tokens: list[TokenScore]
+    prompt_value: float | None
+    end_term: float
+    num_control_tokens: int
+    num_dropped_turns: int
+
+    def as_dict(self, tokens: bool = True) -> dict[str, Any]:
+        """One output line of `reward-studio score`, with or without --tokens."""
+        line: dict[str, Any] = {"reward": self.reward}
+        if tokens:
+            line["tokens"] = [token.as_dict() for token in self.tokens]
+        return line
+
+
+class RewardModel:
+    """A checkpoint with its backbone; the backbone is loaded at the first score."""
+
+    def __init__(
+        self, loaded: checkpoint.Checkpoint, info: BackboneInfo, device: str = "auto"
+    ) -> None:
+        self.head = loaded.head
+        self.manifest = loaded.manifest
+        self.info = info
+        self._device = device
+        self._backbone: Backbone | None = None
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        directory: Path,
+        *,
+        backbones_dir: Path,
+        device: str = "auto",
+        report: Report | None = None,
+    ) -> RewardModel:
+        """Read a checkpoint and find the backbone that it was trained on.
+
+        Raises:
+            CheckpointError: damaged, or its backbone is another revision now.
+            BackboneError: its backbone cannot be found.
+        """
+        loaded = checkpoint.load(Path(directory))
+        wanted = loaded.manifest["backbone"]
+        info = prepare(wanted["spec"], backbones_dir, report)
+        if info.fingerprint(wanted["dtype"]) != wanted["fingerprint"]:
+            raise CheckpointError(
+                f"The checkpoint {directory} was trained on {wanted['name']} revision "
+                f"{wanted['revision'][:12]} and {wanted['spec']!r} is now revision "
+                f"{info.revision[:12]} (or has another tokenizer or template); restore that "
+                "backbone or train again."
+            )
+        return cls(loaded, info, device)
+
+    @property
+    def device(self) -> str | None:
+        """Where the backbone is loaded; None before the first score."""
+        return self._backbone.device if self._backbone else None
+
+    def warm(self) -> Backbone:
+        """Load the backbone now (otherwise the first score does)."""
+        if self._backbone is None:
+            self._backbone = load(
+                self.info,
+                device=self._device,
+                dtype=self.manifest["backbone"]["dtype"],
+                num_layers=self.head.layer,
+            )
+        return self._backbone
+
+    def score(self, prompt: str | list[Message], responses: Sequence[str]) -> list[float]:
+        """Rewards of responses to one prompt.
+
+        Raises:
+            AnswerError: a prompt or response that cannot be encoded (longer than the context …).
+        """
+        return [scored.reward for scored in self.token_scores_many(prompt, responses)]
+
+    def token_scores(self, prompt: str | list[Message], response: str) -> ScoredResponse:
+        """Reward and token scores of one response; raises AnswerError as `score` does."""
+        return self.token_scores_many(prompt, [response])[0]
+
+    def token_scores_many(
+        self, prompt: str | list[Message], responses: Sequence[str]
+    ) -> list[ScoredResponse]:
+        """The same for several responses, which share the prompt's work."""
+        backbone = self.warm()
+        # Scoring's only limit is the context: people score what they have.
+        limits = Limits(self.info.max_context, self.info.max_context)
+        encoder = ConversationEncoder(backbone.tokenizer, self.info, limits)
+        rendered = encoder.prompt(prompt)
+        answers = [encoder.answer(rendered, response) for response in responses]
+        scored = []
+        for part in _within_budget(answers):
+            tree = Group([""] * len(part), part).tree()
+            states = backbone.states([tree], [self.head.layer])[0]
+            for answer, by_layer in zip(part, states, strict=True):
+                own = by_layer[self.head.layer][-(answer.num_response_tokens + 1) :].numpy()
+                scored.append(self._scored(answer, own))
+        return scored
+
+    def prob_better(self, reward_a: float, reward_b: float) -> float:
+        """P(a is better than b), calibrated on left-out pairs; for answers to one prompt."""
+        margin = float(self.manifest["calibration_scale"]) * (reward_a - reward_b)
+        return 1.0 / (1.0 + math.exp(-margin)) if margin > -700 else 0.0
+
+    def _scored(self, answer: EncodedAnswer, states: np.ndarray) -> ScoredResponse:
+        """Scores from states [1 + T, H], row 0 being the prompt's last token."""
+        values = self.head.token_values(states[1:])
+        shares = self.head.contributions(states[1:])
+        has_prompt = answer.response_start > 0
+        tokens = align(answer, values.tolist(), shares.tolist())
+        return ScoredResponse(
+            reward=math.fsum(token.contribution for token in tokens),
+            tokens=tokens,
+            prompt_value=float(self.head.token_values(states[:1])[0]) if has_prompt else None,
+            end_term=self.head.end_term(states[1:]),
+            num_control_tokens=answer.num_control_tokens,
+            num_dropped_turns=answer.num_dropped_turns,
+        )
+
+
+# Responses scored in one forward; more only adds attention work.
+_TOKENS_A_FORWARD = 2048
+
+
+def _within_budget(answers: list[EncodedAnswer]) -> list[list[EncodedAnswer]]:
+    parts: list[list[EncodedAnswer]] = []
+    size = 0
+    for answer in answers:
+        if not parts or size + answer.num_response_tokens > _TOKENS_A_FORWARD:
+            parts.append([])
+            size = 0
+        parts[-1].append(answer)
+        size += answer.num_response_tokens
+    return parts
+
+
+def align(answer: EncodedAnswer, values: list[float], shares: list[float]) -> list[TokenScore]:
+    """Token scores whose texts join to the response exactly.
+
+    Tokens that share a character become one entry. Characters between two tokens (the tokenizer
+    normalised them away) go to the token behind them, those after the last to the last. What the
+    template dropped or a limit cut is an entry without a value.
+    """
+    text, (first, last) = answer.text, answer.kept
+    num_text = len(values) - answer.num_end_tokens
+    merged: list[tuple[int, int, list[int]]] = []
+    for i, (start, end) in enumerate(answer.offsets[:num_text]):
+        if merged and start < merged[-1][1]:
+            begin, until, pieces = merged[-1]
+            merged[-1] = (begin, max(until, end), [*pieces, i])
+        else:
+            merged.append((merged[-1][1] if merged else first, end, [i]))
+    if merged and merged[-1][1] < last:
+        merged[-1] = (merged[-1][0], last, merged[-1][2])
+    entries = [_unscored(text, 0, first)] if first > 0 else []
+    entries += [_entry(text, a, b, pieces, values, shares) for a, b, pieces in merged]
+    done = merged[-1][1] if merged else first
+    if done < len(text):
+        entries.append(_unscored(text, done, len(text)))
+    ends = range(num_text, len(values))
+    entries += [_entry(text, len(text), len(text), [i], values, shares) for i in ends]
+    return entries
+
+
+def _entry(
+    text: str, start: int, end: int, tokens: list[int], values: list[float], shares: list[float]
+) -> TokenScore:
+    return TokenScore(
+        text=text[start:end],
+        start=start,
+        end=end,
+        value=values[tokens[-1]],
+        contribution=math.fsum(shares[i] for i in tokens),
+        pieces=[{"value": values[i], "contribution": shares[i]} for i in tokens],
+    )
+
+
+def _unscored(text: str, start: int, end: int) -> TokenScore:
+    return TokenScore(text[start:end], start, end, None, 0.0, [])

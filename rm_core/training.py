@@ -1,0 +1,432 @@
+"""One training run from judged pairs to a head with its figures: encode, fit, evaluate.
+
+    result = train(pairs, info=info, store=store, config=TrainConfig())
+    checkpoint.save(directory, result, extra={})
+
+With every answer in the feature store this imports neither torch nor transformers and takes a
+fraction of a second. The same pairs, config and features give the same head to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from rm_core.backbone import BackboneInfo
+from rm_core.config import TrainConfig
+from rm_core.encoding import EncodeProgress, EncodeReport, encode_missing
+from rm_core.errors import FeatureStoreError, Stopped, TrainingDataError
+from rm_core.evaluation import cross_validated, evaluate_pairs, learn_baselines
+from rm_core.features import FeatureStore
+from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
+from rm_core.heads import RewardHead
+from rm_core.pairs import PreferencePair
+from rm_core.solver import calibration_scale, mean_log_loss
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Stage = Literal["encoding", "fitting", "evaluating"]
+
+
+@dataclass
+class Hooks:
+    """What a caller wants to hear while a run goes on; every field may be left out."""
+
+    on_stage: Callable[[Stage], None] = lambda stage: None
+    on_progress: Callable[[int, int], None] = lambda done, total: None
+    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A fitted head with all that a checkpoint says of it."""
+
+    head: RewardHead
+    metrics: dict[str, Any]
+    candidates: list[dict[str, Any]]
+    manifest: dict[str, Any]
+
+
+@dataclass
+class _Data:
+    """The pairs that take part, split, with what was left out counted."""
+
+    train: list[PreferencePair]
+    heldout: list[PreferencePair]
+    evaluation: Literal["heldout", "cross-validation"]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def train(
+    pairs: Sequence[PreferencePair],
+    *,
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig | None = None,
+    device: str = "auto",
+    on_stage: Callable[[Stage], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_metrics: Callable[[int, dict[str, float]], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Encode what is missing, choose layer, readout and penalty, fit, evaluate.
+
+    Args:
+        pairs: judged pairs; those with split "heldout" are never fitted, unless there are too few
+            of them: then all pairs are fitted and the figures come from cross-validation.
+        on_metrics: called once a solver step with loss, reward_chosen, reward_rejected,
+            reward_gap and heldout_accuracy.
+        should_stop: asked before every forward and between stages.
+
+    Raises:
+        TrainingDataError: too few pairs, or nothing but ties.
+        BackboneError: something has to be encoded and the backbone cannot be loaded.
+        Stopped: `should_stop` said so; what was encoded is kept.
+    """
+    config = config or TrainConfig()
+    given = {"on_stage": on_stage, "on_progress": on_progress, "on_metrics": on_metrics}
+    hooks = Hooks(**{name: hook for name, hook in given.items() if hook is not None})  # type: ignore[arg-type]
+    if should_stop is not None:
+        hooks.should_stop = should_stop
+    _check_enough(pairs)
+    layers = config.candidate_layers(info)
+
+    hooks.on_stage("encoding")
+    encoded, report = _encode(pairs, layers, info, store, config, device, hooks)
+    data = _split(encoded, config, report)
+
+    hooks.on_stage("fitting")
+    fits, candidates = _fit_candidates(data, layers, info, store, config, hooks)
+    best = min(range(len(candidates)), key=lambda i: candidates[i].choice.log_loss)
+    fit, chosen = fits[best], candidates[best]
+    outcome = fit.outcome
+    scale = calibration_scale(chosen.choice.left_out, outcome.target, outcome.weight)
+    fitted = _Fitted(fit, chosen, scale, learn_baselines(data.train))
+
+    hooks.on_stage("evaluating")
+    if data.evaluation == "heldout":
+        head, metrics = _evaluate_heldout(fitted, data, info, store, config, hooks)
+    else:
+        head, metrics = _evaluate_by_folds(fitted, data, info, store, config, hooks)
+    metrics |= {
+        "evaluation": data.evaluation,
+        "num_pairs": len(data.train) + len(data.heldout),
+        "num_train_pairs": len(data.train),
+        "num_train_prompts": len({p.group for p in data.train}),
+        "left_out": data.left_out,
+        "left_out_log_loss": chosen.choice.log_loss,
+        "left_out_accuracy": chosen.accuracy,
+        "encoding": _encoding_figures(report),
+    }
+    described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
+    manifest = _manifest(head, fitted, info, config, metrics, described)
+    return TrainResult(head, metrics, described, manifest)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The chosen candidate with what its left-out logits taught."""
+
+    fit: Fit
+    candidate: Candidate
+    calibration_scale: float
+    baselines: dict[str, str]
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The part that evaluation needs."""
+        return {"calibration_scale": self.calibration_scale, "baselines": self.baselines}
+
+
+def _check_enough(pairs: Sequence[PreferencePair]) -> None:
+    prompts = len({p.group for p in pairs})
+    if len(pairs) < 2 or prompts < 2:
+        raise TrainingDataError(
+            f"Training needs judged pairs of at least two prompts and there "
+            f"{'is' if len(pairs) == 1 else 'are'} {len(pairs)} judged pair"
+            f"{'' if len(pairs) == 1 else 's'} of {prompts} prompt{'' if prompts == 1 else 's'}; "
+            "judge more pairs first."
+        )
+    if all(p.target == 0.5 for p in pairs):
+        raise TrainingDataError(
+            f"All {len(pairs)} judged pairs are ties, which say nothing of what is better; judge "
+            "pairs with a winner."
+        )
+
+
+def _encode(
+    pairs: Sequence[PreferencePair],
+    layers: list[int],
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig,
+    device: str,
+    hooks: Hooks,
+) -> tuple[list[PreferencePair], EncodeReport]:
+    """Encode what the store lacks; pairs with an answer that cannot be encoded are dropped."""
+    answers = [answer for p in pairs for answer in (p.answer_a, p.answer_b)]
+
+    def progress(state: EncodeProgress) -> None:
+        hooks.on_progress(state.done, state.total)
+
+    report = encode_missing(
+        store,
+        info,
+        answers,
+        layers=layers,
+        limits=config.limits,
+        device=device,
+        dtype=config.dtype,
+        tokens=config.objective == "token",
+        on_progress=progress,
+        should_stop=hooks.should_stop,
+    )
+    if report.stopped or hooks.should_stop():
+        raise Stopped("The run was stopped while it encoded; what is encoded is kept.")
+    keys = store.keys_for(info, config.dtype, config.limits, answers)
+    refused = {keys[index] for index, _ in report.refused}
+    kept = [p for i, p in enumerate(pairs) if not {keys[2 * i], keys[2 * i + 1]} & refused]
+    return kept, report
+
+
+def _split(encoded: list[PreferencePair], config: TrainConfig, report: EncodeReport) -> _Data:
+    """Held-out pairs apart, or all together where too few prompts are held out."""
+    left_out = Counter(reason.split(" tokens")[0] for _, reason in report.refused)
+    _check_enough(encoded)
+    heldout = [p for p in encoded if p.split == "heldout"]
+    train_pairs = [p for p in encoded if p.split != "heldout"]
+    prompts = len({p.group for p in heldout})
+    trainable = len({p.group for p in train_pairs}) >= 2 and any(
+        p.target != 0.5 for p in train_pairs
+    )
+    refused = {"answers_refused_by_limits": len(report.refused)} if left_out else {}
+    if prompts >= config.min_heldout_prompts and trainable:
+        return _Data(train_pairs, heldout, "heldout", refused)
+    return _Data(encoded, [], "cross-validation", refused)
+
+
+def load_features(
+    pairs: Sequence[PreferencePair],
+    layer: int,
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig,
+) -> PairFeatures:
+    """Features of encoded pairs at one layer, in their order.
+
+    Raises:
+        FeatureStoreError: an answer is not encoded, or its record was damaged (it has been
+            dropped: encode again).
+    """
+    sides = []
+    states: list[list[np.ndarray] | None] = [None, None]
+    for number, answers in enumerate(([p.answer_a for p in pairs], [p.answer_b for p in pairs])):
+        keys = store.keys_for(info, config.dtype, config.limits, answers)
+        summaries = store.summaries(keys, layer)
+        if summaries.damaged:
+            raise FeatureStoreError(
+                f"{len(summaries.damaged)} records of the feature store were damaged and have "
+                "been dropped; run again to encode those answers anew."
+            )
+        sides += [summaries.mean, summaries.end]
+        if config.objective == "token":
+            by_key = dict(store.token_states(keys, layer))
+            states[number] = [by_key[key] for key in keys]
+    return PairFeatures(layer, *sides, *states)
+
+
+def _recipes(config: TrainConfig) -> list[Recipe]:
+    return [
+        Recipe(
+            readout=readout,
+            objective=config.objective,
+            penalty=config.penalty,
+            token_weight=config.token_weight,
+            max_token_positions=config.max_token_positions,
+            num_folds=config.num_folds,
+        )
+        for readout in config.candidate_readouts()
+    ]
+
+
+def _fit_candidates(
+    data: _Data,
+    layers: list[int],
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig,
+    hooks: Hooks,
+) -> tuple[list[Fit], list[Candidate]]:
+    """Every layer and readout with its left-out figures, on training pairs alone."""
+    fits, candidates = [], []
+    total = len(layers) * len(_recipes(config))
+    for layer in layers:
+        features = load_features(data.train, layer, info, store, config)
+        for recipe in _recipes(config):
+            if hooks.should_stop():
+                raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
+            fit = Fit.of(data.train, features, recipe)
+            fits.append(fit)
+            candidates.append(fit.candidate())
+            hooks.on_progress(len(fits), total)
+    return fits, candidates
+
+
+def _step_metrics(
+    pairs: Sequence[PreferencePair], features: PairFeatures, head: RewardHead
+) -> dict[str, float]:
+    """The seed's figures on training pairs with a winner: loss and mean rewards."""
+    import numpy as np
+
+    r_a = head.rewards(features.mean_a, features.end_a)
+    r_b = head.rewards(features.mean_b, features.end_b)
+    target = np.array([p.target for p in pairs])
+    weight = np.array([p.weight for p in pairs])
+    decided = target != 0.5
+    a_wins = target[decided] > 0.5
+    chosen = np.where(a_wins, r_a[decided], r_b[decided])
+    rejected = np.where(a_wins, r_b[decided], r_a[decided])
+    return {
+        "loss": mean_log_loss(r_a - r_b, target, weight),
+        "reward_chosen": float(chosen.mean()),
+        "reward_rejected": float(rejected.mean()),
+        "reward_gap": float((chosen - rejected).mean()),
+    }
+
+
+def _accuracy(margin: np.ndarray, target: np.ndarray) -> float:
+    import numpy as np
+
+    decided = target != 0.5
+    right = 0.5 + 0.5 * np.sign(margin[decided]) * np.sign(target[decided] - 0.5)
+    return float(right.mean()) if decided.any() else float("nan")
+
+
+def _evaluate_heldout(
+    fitted: _Fitted,
+    data: _Data,
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig,
+    hooks: Hooks,
+) -> tuple[RewardHead, dict[str, Any]]:
+    """Solve from zero, report every step with its held-out accuracy, evaluate the end."""
+    import numpy as np
+
+    layer = fitted.candidate.layer
+    features = load_features(data.train, layer, info, store, config)
+    heldout = load_features(data.heldout, layer, info, store, config)
+    target = np.array([p.target for p in data.heldout])
+
+    def report(step: int, head: RewardHead) -> None:
+        metrics = _step_metrics(data.train, features, head)
+        metrics["heldout_accuracy"] = _accuracy(heldout.margins(head), target)
+        hooks.on_metrics(step, metrics)
+
+    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
+    rewards_a = head.rewards(heldout.mean_a, heldout.end_a)
+    rewards_b = head.rewards(heldout.mean_b, heldout.end_b)
+    metrics = evaluate_pairs(data.heldout, rewards_a, rewards_b, fitted.manifest, config.seed)
+    return head, metrics
+
+
+def _evaluate_by_folds(
+    fitted: _Fitted,
+    data: _Data,
+    info: BackboneInfo,
+    store: FeatureStore,
+    config: TrainConfig,
+    hooks: Hooks,
+) -> tuple[RewardHead, dict[str, Any]]:
+    """Fit on all pairs; the figures are of heads that never saw the prompt they judge.
+
+    Layer and readout were chosen on all pairs; penalty, calibration and weights are chosen anew in
+    every fold.
+    """
+    import numpy as np
+
+    features = load_features(data.train, fitted.candidate.layer, info, store, config)
+    groups = fitted.fit.outcome.group
+    target = np.array([p.target for p in data.train])
+    steps: list[tuple[np.ndarray, list[np.ndarray]]] = []
+    margins = np.zeros(len(data.train))
+
+    def fold(train_rows: np.ndarray, test_rows: np.ndarray) -> None:
+        some = np.flatnonzero(train_rows)
+        part = [data.train[i] for i in some]
+        if len({p.group for p in part}) < 2:
+            return
+        fit = Fit.of(part, features.take(some), fitted.fit.recipe)
+        choice = fit.choose()
+        rest = features.take(np.flatnonzero(test_rows))
+        trail: list[np.ndarray] = []
+        fit.refit(choice.penalty, lambda _, head: trail.append(rest.margins(head)))
+        steps.append((test_rows, trail))
+        scale = calibration_scale(choice.left_out, fit.outcome.target, fit.outcome.weight)
+        margins[test_rows] = scale * trail[-1]
+
+    cross_validated(groups, config.num_folds, fold)
+
+    def report(step: int, head: RewardHead) -> None:
+        at_step = np.zeros(len(data.train))
+        for rows, trail in steps:
+            at_step[rows] = trail[min(step, len(trail) - 1)]
+        metrics = _step_metrics(data.train, features, head)
+        hooks.on_metrics(step, metrics | {"heldout_accuracy": _accuracy(at_step, target)})
+
+    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
+    calibrated = fitted.manifest | {"calibration_scale": 1.0}  # folds are scaled already
+    metrics = evaluate_pairs(data.train, margins, np.zeros(len(margins)), calibrated, config.seed)
+    return head, metrics | {"num_folds": len(steps)}
+
+
+def _encoding_figures(report: EncodeReport) -> dict[str, Any]:
+    figures = dataclasses.asdict(report)
+    figures["refused"] = [reason for _, reason in report.refused[:20]]
+    figures["num_refused"] = len(report.refused)
+    return figures
+
+
+def _manifest(
+    head: RewardHead,
+    fitted: _Fitted,
+    info: BackboneInfo,
+    config: TrainConfig,
+    metrics: dict[str, Any],
+    candidates: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """All that is needed to score with the head again, and to tell where it came from."""
+    import platform
+
+    import numpy as np
+
+    return {
+        "format": 1,
+        "backbone": {
+            "spec": info.spec,
+            "name": info.name,
+            "revision": info.revision,
+            "fingerprint": info.fingerprint(config.dtype),
+            "dtype": config.dtype,
+            "num_layers": info.num_layers,
+            "hidden_size": info.hidden_size,
+        },
+        "scoring_template": info.scoring_template,
+        "template_hash": info.template_hash,
+        "tokenizer_hash": info.tokenizer_hash,
+        "layer": head.layer,
+        "readout": head.readout,
+        "objective": config.objective,
+        "penalty": fitted.candidate.choice.penalty,
+        "calibration_scale": fitted.calibration_scale,
+        "baselines": fitted.baselines,
+        "config": config.as_dict(),
+        "candidates": candidates,
+        "metrics": metrics,
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
