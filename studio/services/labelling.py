@@ -1,0 +1,417 @@
+"""Labelling: hands out pairs, takes votes, takes them back. What the vote card talks to.
+
+    batch = next_pairs(database, project_id, "local")            # up to three showings
+    cast_vote(database, project_id, "local", {"vote_id": uuid, "showing_id": 7, "choice": "left"})
+    undo(database, project_id, "local")                          # step by step
+
+The promises: a vote is committed before `stored` is returned; the same `vote_id` counts once
+however often it is sent; never more votes than wanted are handed out; one that arrives after its
+pair went to somebody else is kept as surplus. A skip frees the pair for others and does not bring
+it back to the same person, who can undo it; a flag pauses the pair for everybody.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db import content, showings, slots, votes
+from db import projects as project_queries
+from db.engine import Database
+from db.models import FILLING, Selection, Vote, utc_now
+from studio.services.errors import Conflict, NotFound, StudioError, UsageError
+
+LEASE = timedelta(minutes=10)
+MAX_COUNT = 20  # showings that one annotator may hold
+MAX_COMMENT = 20_000
+CHOICES = ("left", "right", "tie", "both_bad", "skip", "flag")
+OTHER_SIDE = {"a": "b", "b": "a"}
+_sides = random.SystemRandom()
+
+
+# --- handing out -----------------------------------------------------------------------------
+
+
+def next_pairs(
+    database: Database,
+    project_id: int,
+    annotator: str,
+    *,
+    count: int = 3,
+    exclude: Sequence[int] = (),
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Up to `count` showings for the annotator, besides those in `exclude`, and the progress.
+
+    Showings still open come first, on the same sides, with their leases renewed; then new ones.
+    `exclude` are showings that the page holds already: they are renewed and not sent again.
+    """
+    now = now or utc_now()
+    if not 1 <= count <= MAX_COUNT:
+        raise UsageError(f"count is {count}; ask for 1 to {MAX_COUNT} pairs")
+    with database.read() as s:
+        _check_project(s, project_id)
+        progress = votes.progress(s, project_id, annotator, now)
+    with database.write() as s:
+        slots.lock_annotator(s, project_id, annotator)
+        held = _renew_open(s, project_id, annotator, now)
+        wanted = [each for each in held if each.id not in exclude][:count]
+        num_free = progress.open_for_you - len(held)
+        room = min(count, MAX_COUNT - len(held) + len(wanted))
+        while len(wanted) < room:
+            showing = _show_next(s, project_id, annotator, now, num_free)
+            if showing is None:
+                break
+            wanted.append(showing)
+            num_free -= 1
+        shown = _describe(s, project_id, wanted, now + LEASE)
+    return {"pairs": shown, "progress": asdict(progress)}
+
+
+def renew(
+    database: Database,
+    project_id: int,
+    annotator: str,
+    showing_ids: Sequence[int],
+    *,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Prolong the leases of these showings; says which still stand and which have lapsed."""
+    now = now or utc_now()
+    ids = list(dict.fromkeys(showing_ids))
+    if any(isinstance(each, bool) or not isinstance(each, int) for each in ids):
+        raise UsageError(f"showing_ids is {showing_ids!r}; give a list of showing ids")
+    with database.write() as s:
+        slots.lock_annotator(s, project_id, annotator)
+        held = {
+            each.id: each.slot_id
+            for each in showings.open_showings(s, project_id, annotator)
+            if each.id in ids
+        }
+        lease_until = now + LEASE
+        slot_ids = [slot_id for slot_id in held.values() if slot_id is not None]
+        kept = slots.renew(s, slot_ids, annotator, lease_until)
+    renewed = [each for each, slot_id in held.items() if slot_id is None or slot_id in kept]
+    return {
+        "renewed": renewed,
+        "lapsed": [each for each in ids if each not in renewed],
+        "lease_until": lease_until.isoformat(),
+    }
+
+
+def progress(
+    database: Database, project_id: int, annotator: str, *, now: datetime | None = None
+) -> dict[str, int]:
+    """Where the project and this annotator stand."""
+    with database.read() as s:
+        _find_project(s, project_id)
+        return asdict(votes.progress(s, project_id, annotator, now or utc_now()))
+
+
+def _find_project(s: Session, project_id: int) -> Any:
+    project = project_queries.get_project(s, project_id)
+    if project is None:
+        raise NotFound(f"no project with id {project_id}; reload the page and choose one")
+    return project
+
+
+def _check_project(s: Session, project_id: int) -> None:
+    project = _find_project(s, project_id)
+    if project.archived_at is not None:
+        raise StudioError(f"project {project.name!r} is archived; restore it to label in it")
+
+
+def _renew_open(s: Session, project_id: int, annotator: str, now: datetime) -> list[Selection]:
+    """The annotator's standing showings, leases prolonged; what has lapsed is closed."""
+    held = showings.open_showings(s, project_id, annotator)
+    showings.close_lapsed(s, project_id, annotator, [each.id for each in held], now)
+    slot_ids = [each.slot_id for each in held if each.slot_id is not None]
+    kept = slots.renew(s, slot_ids, annotator, now + LEASE)
+    return [each for each in held if each.slot_id is None or each.slot_id in kept]
+
+
+def _show_next(
+    s: Session, project_id: int, annotator: str, now: datetime, num_free: int
+) -> Selection | None:
+    after = showings.last_position(s, project_id, annotator)
+    slot = slots.claim(s, project_id, annotator, now=now, lease_until=now + LEASE, after=after)
+    if slot is None:
+        return None
+    return showings.add_showing(
+        s,
+        project_id,
+        annotator,
+        slot,
+        left_side=_sides.choice("ab"),
+        strategy="random",  # the queue's order is by content hash: each free pair as likely
+        propensity=1 / max(1, num_free),
+        now=now,
+    )
+
+
+def _describe(
+    s: Session, project_id: int, shown: Sequence[Selection], lease_until: datetime
+) -> list[dict[str, Any]]:
+    """The showings as the page gets them: nothing in them tells which answer is `response_a`."""
+    pairs = content.get_pairs(s, project_id, [each.pair_id for each in shown])
+    described = []
+    for each in shown:
+        pair = pairs[each.pair_id]
+        left, right = pair.response_a, pair.response_b
+        if each.left_side == "b":
+            left, right = right, left
+        described.append(
+            {
+                "showing_id": each.id,
+                "pair_id": each.pair_id,
+                "messages": pair.messages,
+                "left": {"text": left},
+                "right": {"text": right},
+                "lease_until": lease_until.isoformat(),
+            }
+        )
+    return described
+
+
+# --- voting ----------------------------------------------------------------------------------
+
+
+def cast_vote(
+    database: Database,
+    project_id: int,
+    annotator: str,
+    vote: Mapping[str, Any],
+    *,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Store a vote; it is committed when this returns.
+
+    The status is `stored`, `duplicate` (this vote_id was stored before, and nothing changes) or
+    `surplus` (stored, though no vote of this pair was wanted any more).
+    """
+    now = now or utc_now()
+    given = _checked(vote)
+    with database.write() as s:
+        project = _find_project(s, project_id)
+        slots.lock_annotator(s, project_id, annotator)
+        showing = _own_showing(s, project_id, annotator, given["showing_id"])
+        choice = _stored_choice(given["choice"], showing.left_side)
+        earlier = votes.get_vote(s, given["vote_id"])
+        if earlier is not None:
+            _check_resent(earlier, annotator, given, choice)
+            status = "duplicate"
+        else:
+            status = _store(s, given, choice, showing, annotator, project.guidelines_version, now)
+    # A new transaction: whatever happens to the counting, the vote is stored.
+    return {
+        "status": status,
+        "vote_id": given["vote_id"],
+        "progress": progress(database, project_id, annotator, now=now),
+    }
+
+
+def _store(
+    s: Session,
+    given: Mapping[str, Any],
+    choice: str,
+    showing: Selection,
+    annotator: str,
+    guidelines_version: int,
+    now: datetime,
+) -> str:
+    standing = votes.standing_vote(s, showing.pair_id, annotator)
+    if standing is not None:
+        raise Conflict(
+            f"you judged this pair already (vote {standing.id}), so vote {given['vote_id']} "
+            "was not stored; undo the earlier one first to change your mind"
+        )
+    withdrawn = votes.last_vote(
+        s, showing.project_id, annotator, pair_id=showing.pair_id, retracted=True
+    )
+    stored = votes.add_vote(
+        s,
+        Vote(
+            id=given["vote_id"],
+            project_id=showing.project_id,
+            pair_id=showing.pair_id,
+            showing_id=showing.id,
+            annotator=annotator,
+            choice=choice,
+            strength=given["strength"],
+            left_side=showing.left_side,
+            reasons=given["reasons"],
+            comment=given["comment"],
+            duration_ms=given["duration_ms"],
+            guidelines_version=guidelines_version,
+            created_at=now,
+            revises=withdrawn.id if withdrawn else None,
+        ),
+    )
+    if choice in FILLING:
+        stored.surplus = not slots.fill(s, showing.pair_id, annotator, stored.id, now)
+    else:
+        slots.free(s, showing.pair_id, annotator)
+    if choice == "flag":
+        votes.set_pair_status(s, showing.pair_id, "paused")
+    showings.close_for_pair(s, showing.pair_id, annotator, now)
+    return "surplus" if stored.surplus else "stored"
+
+
+def _stored_choice(choice: str, left_side: str) -> str:
+    sides = {"left": left_side, "right": OTHER_SIDE[left_side]}
+    return sides.get(choice, choice)
+
+
+def _own_showing(s: Session, project_id: int, annotator: str, showing_id: int) -> Selection:
+    showing = showings.get_showing(s, showing_id)
+    if showing is None or showing.project_id != project_id or showing.annotator != annotator:
+        raise NotFound(
+            f"showing {showing_id} was not given to you in this project; reload the page"
+        )
+    return showing
+
+
+def _check_resent(earlier: Vote, annotator: str, given: Mapping[str, Any], choice: str) -> None:
+    before = (
+        earlier.annotator,
+        earlier.showing_id,
+        earlier.choice,
+        earlier.strength,
+        earlier.reasons,
+        earlier.comment,
+    )
+    again = (
+        annotator,
+        given["showing_id"],
+        choice,
+        given["strength"],
+        given["reasons"],
+        given["comment"],
+    )
+    if before != again:
+        raise Conflict(
+            f"vote {earlier.id} is stored with another content; make a new vote_id for a new vote"
+        )
+
+
+def _checked(vote: Mapping[str, Any]) -> dict[str, Any]:
+    """The vote's fields, in the form in which they are stored."""
+    choice = vote.get("choice")
+    if choice not in CHOICES:
+        raise UsageError(f"choice is {choice!r}; use one of {', '.join(CHOICES)}")
+    strength = vote.get("strength")
+    if strength is not None:
+        _check_int("strength", strength, 1, 3)
+        if choice not in ("left", "right"):
+            raise UsageError(f"strength is {strength} with {choice!r}; only a side can have one")
+    duration_ms = vote.get("duration_ms")
+    if duration_ms is not None:
+        _check_int("duration_ms", duration_ms, 0, 2**53)
+    showing_id = vote.get("showing_id")
+    _check_int("showing_id", showing_id, 1, 2**31 - 1)
+    reasons = vote.get("reasons") or []
+    if not isinstance(reasons, list) or not all(isinstance(each, str) for each in reasons):
+        raise UsageError(f"reasons is {reasons!r}; give a list of texts")
+    comment = vote.get("comment") or ""
+    if not isinstance(comment, str):
+        raise UsageError(f"comment is {comment!r}; give a text")
+    if len(comment) + sum(map(len, reasons)) > MAX_COMMENT:
+        raise UsageError(f"reasons and comment are over {MAX_COMMENT} characters; shorten them")
+    return {
+        "vote_id": _checked_uuid(vote.get("vote_id")),
+        "showing_id": showing_id,
+        "choice": choice,
+        "strength": strength,
+        "reasons": [_storable(each) for each in reasons],
+        "comment": _storable(comment),
+        "duration_ms": duration_ms,
+    }
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
+
+
+def _checked_uuid(value: object) -> str:
+    try:
+        return str(uuid.UUID(value if isinstance(value, str) else ""))
+    except ValueError:
+        raise UsageError(f"vote_id is {value!r}; give a UUID made for this vote") from None
+
+
+def _storable(text: str) -> str:
+    """A comment with a character that PostgreSQL cannot keep must not cost the vote."""
+    return re.sub("[\x00\ud800-\udfff]", "�", text)
+
+
+# --- undo ------------------------------------------------------------------------------------
+
+
+def undo(
+    database: Database,
+    project_id: int,
+    annotator: str,
+    *,
+    vote_id: str | None = None,
+    now: datetime | None = None,
+) -> dict[str, Any]:
+    """Retract the annotator's last standing vote and give its pair back on the same sides.
+
+    With `vote_id`, that very vote; asking again for one retracted before changes nothing, so a
+    request that is sent twice undoes one vote only.
+    """
+    now = now or utc_now()
+    shown: list[dict[str, Any]] = []
+    with database.write() as s:
+        _find_project(s, project_id)
+        slots.lock_annotator(s, project_id, annotator)
+        vote = _vote_to_undo(s, project_id, annotator, vote_id)
+        if vote is not None and vote.retracted_at is None:
+            votes.retract(s, vote, now)
+            showing = _give_back(s, vote, now)
+        else:
+            showing = _still_open(s, vote, now)
+        if showing is not None:
+            shown = _describe(s, project_id, [showing], now + LEASE)
+    return {
+        "retracted": None if vote is None else vote.id,
+        "showing": shown[0] if shown else None,
+        "progress": progress(database, project_id, annotator, now=now),
+    }
+
+
+def _vote_to_undo(s: Session, project_id: int, annotator: str, vote_id: str | None) -> Vote | None:
+    if vote_id is None:
+        return votes.last_vote(s, project_id, annotator)
+    vote = votes.get_vote(s, _checked_uuid(vote_id))
+    if vote is None or vote.project_id != project_id or vote.annotator != annotator:
+        raise NotFound(f"you have no vote {vote_id} in this project; reload the page")
+    return vote
+
+
+def _give_back(s: Session, vote: Vote, now: datetime) -> Selection | None:
+    """Reopen the vote's showing, with its slot, or a free one of the pair, or without any."""
+    if vote.choice == "flag" and not votes.is_flagged(s, vote.pair_id):
+        votes.set_pair_status(s, vote.pair_id, "open")
+    slot_id = slots.unfill(s, vote.id, now + LEASE)
+    if slot_id is None:
+        taken = slots.take(s, vote.pair_id, vote.annotator, now=now, lease_until=now + LEASE)
+        slot_id = taken.slot_id if taken else None
+    if vote.showing_id is None:
+        return None
+    return showings.reopen(s, vote.showing_id, slot_id)
+
+
+def _still_open(s: Session, vote: Vote | None, now: datetime) -> Selection | None:
+    if vote is None:
+        return None
+    held = _renew_open(s, vote.project_id, vote.annotator, now)
+    return next((each for each in held if each.id == vote.showing_id), None)
