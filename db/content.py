@@ -149,7 +149,7 @@ def _ids(
     statement = select(model.content_hash, model.id).where(
         model.content_hash.in_(list(hashes)), condition
     )
-    return dict(s.execute(statement).tuples())
+    return dict(s.execute(statement).tuples().all())
 
 
 def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime) -> dict[str, int]:

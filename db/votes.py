@@ -124,7 +124,9 @@ def progress(s: Session, project_id: int, annotator: str, now: datetime) -> Prog
                     Vote.retracted_at.is_(None),
                 )
                 .group_by(Vote.choice)
-            ).tuples()
+            )
+            .tuples()
+            .all()
         )
     )
     people = Counter[str]()
