@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
+def told_plainly(kind: type[StudioError] = StudioError) -> Iterator[None]:
     """Turn the reward model's own errors, which are sentences already, into the studio's."""
     from rm_core.errors import RewardModelError
 
     try:
         yield
     except RewardModelError as error:
-        raise StudioError(str(error)) from error
+        raise kind(str(error)) from error
 
 
 def prepare(
@@ -35,3 +35,11 @@ def prepare(
 
     with told_plainly():
         return prepare(spec, settings.backbones_dir, report)
+
+
+def device(settings: Settings) -> str:
+    """The device that `settings.device` means here; imports torch."""
+    from rm_core.backbone import choose_device
+
+    with told_plainly():
+        return choose_device(settings.device)

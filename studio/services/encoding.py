@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from db import content, projects, runs, votes
 from db.models import Pair
 from studio.services import backbones, wakeup
+from studio.services.errors import StudioError
 from studio.services.run_queue import ENCODE_KEY
 
 if TYPE_CHECKING:
     from db.engine import Database
     from rm_core.conversation import Answer
+    from rm_core.encoding import EncodeProgress
     from studio.services.live_run import LiveRun
     from studio.settings import Settings
 
@@ -40,6 +42,39 @@ def enqueue(database: Database, settings: Settings, project_id: int, trigger: st
     return run_id
 
 
+def enqueue_if_missing(
+    database: Database, settings: Settings, project_id: int, trigger: str
+) -> bool:
+    """Queue an encoding only where something is not encoded; whether it was queued.
+
+    Looking takes a second for some ten thousand answers and loads no model.
+    """
+    from rm_core.config import TrainConfig
+    from rm_core.errors import RewardModelError
+    from rm_core.features import FeatureStore
+
+    with database.read() as s:
+        project = projects.get_project(s, project_id)
+        assert project is not None
+    answers = _answers(database, project_id)
+    if not answers:
+        return False
+    config = TrainConfig()
+    try:
+        info = backbones.prepare(settings, project.backbone)
+        layers = config.candidate_layers(info)
+        with FeatureStore(settings.features_path) as store:
+            keys = store.keys_for(info, config.dtype, config.limits, answers)
+            is_missing = bool(store.missing(keys, layers))
+    except (StudioError, RewardModelError) as error:
+        # The server starts all the same: labelling needs no backbone, and the job will say it.
+        log.warning("project %r cannot be encoded: %s", project.name, error)
+        return False
+    if is_missing:
+        enqueue(database, settings, project_id, trigger)
+    return is_missing
+
+
 def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:
     """The job's body: encode what is missing, and again what was imported meanwhile."""
     os.nice(NICENESS)
@@ -60,16 +95,18 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
 
 
 def _encode(settings: Settings, backbone: str, answers: list[Answer], live: LiveRun) -> None:
-    from rm_core.backbone import choose_device
     from rm_core.config import TrainConfig
     from rm_core.encoding import encode_missing
     from rm_core.features import FeatureStore
 
+    def on_progress(progress: EncodeProgress) -> None:
+        if progress.done == 0:
+            live.device(backbones.device(settings))
+        live.progress(progress.done, progress.total)
+
     config = TrainConfig()
     with backbones.told_plainly():
         info = backbones.prepare(settings, backbone, log.info)
-        device = choose_device(settings.device)
-        live.device(device)
         live.stage("encoding")
         store = FeatureStore(settings.features_path)
         try:
@@ -79,9 +116,9 @@ def _encode(settings: Settings, backbone: str, answers: list[Answer], live: Live
                 answers,
                 layers=config.candidate_layers(info),
                 limits=config.limits,
-                device=device,
+                device=settings.device,
                 dtype=config.dtype,
-                on_progress=lambda p: live.progress(p.done, p.total),
+                on_progress=on_progress,
                 should_stop=live.should_stop,
             )
         finally:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from db import checkpoints, projects, runs, snapshots, votes
 from db.models import Checkpoint, Snapshot, TrainingRun
 from studio.services import backbones, run_queue, wakeup
-from studio.services.errors import NotFound, StudioError
+from studio.services.errors import NotFound, StudioError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def cancel(database: Database, run_id: int) -> str:
 def _check_config(config: dict[str, Any]) -> None:
     from rm_core.config import TrainConfig
 
-    with backbones.told_plainly():
+    with backbones.told_plainly(UsageError):
         TrainConfig.from_dict(config)
 
 
@@ -139,17 +139,31 @@ def _train(
     pairs: list[PreferencePair],
     live: LiveRun,
 ) -> TrainResult:
-    from rm_core.backbone import choose_device
+    from rm_core.checkpoint import remove_leftovers
     from rm_core.config import TrainConfig
     from rm_core.errors import Stopped
     from rm_core.features import FeatureStore
     from rm_core.training import train
     from studio.services.live_run import RunStopped
 
+    stage = ""
+
+    def on_stage(name: str) -> None:
+        nonlocal stage
+        stage = name
+        live.stage(name)
+
+    def on_progress(done: int, total: int) -> None:
+        if stage == "encoding" and done == 0:
+            live.device(backbones.device(settings))  # torch is there by now
+        live.progress(done, total)
+
+    # One job at a time: whatever lies there half written was left by one that was killed.
+    remove_leftovers(settings.checkpoints_dir, set())
+    # Fitting is numpy; a run that finds everything encoded never imports torch.
+    live.device("cpu")
     with backbones.told_plainly():
         info = backbones.prepare(settings, backbone, log.info)
-        device = choose_device(settings.device)
-        live.device(device)
         store = FeatureStore(settings.features_path)
         try:
             return train(
@@ -157,9 +171,9 @@ def _train(
                 info=info,
                 store=store,
                 config=TrainConfig.from_dict(config),
-                device=device,
-                on_stage=live.stage,
-                on_progress=live.progress,
+                device=settings.device,
+                on_stage=on_stage,
+                on_progress=on_progress,
                 on_metrics=live.metrics,
                 should_stop=live.should_stop,
             )
@@ -244,6 +258,7 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "run_id": checkpoint.run_id,
         "created_at": checkpoint.created_at.isoformat(),
         "sha256": checkpoint.sha256,
+        "directory": checkpoint.directory,
     }
 
 

@@ -1,0 +1,58 @@
+"""The web application: the label page's routes and Gradio's page behind one guard.
+
+    app = build_app(settings, database)       # an ASGI application, for uvicorn
+
+Nothing here runs jobs: `reward-studio serve` puts the dispatcher beside it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from studio.guard import Guard
+
+if TYPE_CHECKING:
+    from db.engine import Database
+    from studio.settings import Settings
+
+MAX_UPLOAD = "2gb"  # an import file
+
+
+def build_app(settings: Settings, database: Database) -> Guard:
+    """Assemble the application; the database must be migrated."""
+    _silence_gradio()
+    import gradio
+    from fastapi import FastAPI
+    from starlette.middleware.cors import CORSMiddleware
+
+    from studio import routes
+    from studio.tabs.page import build_blocks
+    from studio.theme import CSS, HEAD, theme
+
+    # FastAPI's own documentation pages load their scripts from elsewhere.
+    app = FastAPI(title="Reward Studio", docs_url=None, redoc_url=None, openapi_url=None)
+    # With a policy of our own Gradio does not add its, which reflects any origin.
+    app.add_middleware(CORSMiddleware, allow_origins=[])
+    routes.install(app, database)
+    gradio.mount_gradio_app(
+        app,
+        build_blocks(database, settings),
+        path="/",
+        theme=theme(),
+        css=CSS,
+        head=HEAD,
+        run_history=False,
+        show_error=False,
+        footer_links=[],
+        max_file_size=MAX_UPLOAD,
+        ssr_mode=False,
+    )
+    return Guard(app)
+
+
+def _silence_gradio() -> None:
+    """No page and no process of ours talks to anybody; read by Gradio when it is imported."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_RUN_HISTORY"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

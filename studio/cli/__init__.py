@@ -1,0 +1,238 @@
+"""The console command: `reward-studio COMMAND`, the same as `python app.py COMMAND`.
+
+Exit codes: 0 done, 1 could not be done, 2 asked for wrongly. An error is one line on stderr. With
+--json stdout carries JSON and nothing else. Each command's module is imported when it is used, so
+that --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from studio.cli import console
+from studio.cli.console import Console
+from studio.services.errors import StudioError
+from studio.settings import DEFAULT_DATA_DIR, DEFAULT_HOST, DEFAULT_PORT, Settings
+
+INTERRUPTED = 130
+Parsers = Any
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message} (see `{self.prog} --help`)", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+    with console.opened(as_json=getattr(options, "json", False)) as output:
+        try:
+            return _run(options, output)
+        except StudioError as error:
+            output.say(f"error: {' '.join(str(error).split())}")
+            return error.exit_code
+        except KeyboardInterrupt:
+            output.say("interrupted")
+            return INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has had enough; keep Python from complaining at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
+
+
+def _run(options: argparse.Namespace, output: Console) -> int:
+    settings = Settings.read(
+        os.environ,
+        data_dir=options.data_dir,
+        device=getattr(options, "device", None),
+        backbone=getattr(options, "backbone", None),
+        host=getattr(options, "host", None),
+        port=getattr(options, "port", None),
+    )
+    module_name, function_name = options.run
+    run = getattr(importlib.import_module(f"studio.cli.{module_name}"), function_name)
+    code: int = run(options, settings, output)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = OneLineParser(
+        prog="reward-studio",
+        description="Label preference pairs, train a reward head on them, see what it learned.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_import(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_score(commands)
+    _add_export(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _command(
+    commands: Parsers, name: str, run: tuple[str, str], help_: str, *, json_: bool = True
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help=f"where everything is kept (default: $STUDIO_DATA_DIR or {DEFAULT_DATA_DIR})",
+    )
+    if json_:
+        parser.add_argument(
+            "--json", action="store_true", help="print JSON on stdout and nothing else there"
+        )
+    return parser
+
+
+def _add_project(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    default = "" if required else " (default: the only one there is)"
+    parser.add_argument(
+        "--project", metavar="P", required=required, help=f"the project's name or id{default}"
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint",
+        metavar="C",
+        help="a checkpoint's id or directory (default: the project's newest promoted one)",
+    )
+
+
+def _add_serve(commands: Parsers) -> None:
+    parser = _command(
+        commands, "serve", ("serve", "serve"), "Run the web application.", json_=False
+    )
+    parser.add_argument(
+        "--host", help=f"address to listen on, of this machine only (default: {DEFAULT_HOST})"
+    )
+    parser.add_argument("--port", help=f"port; 0 takes any free one (default: {DEFAULT_PORT})")
+    parser.add_argument("--demo", action="store_true", help="make the demo project if need be")
+    parser.add_argument(
+        "--backbone",
+        metavar="ID_OR_DIR",
+        help="what new projects use: a hub id, a directory or a .gguf file (default: embedded)",
+    )
+    _add_device(parser)
+
+
+def _add_import(commands: Parsers) -> None:
+    parser = _command(
+        commands,
+        "import",
+        ("data", "import_pairs"),
+        "Import preference pairs into a project, which is made if need be.",
+    )
+    parser.add_argument(
+        "file", metavar="FILE", help="JSONL or CSV (plain or .gz), Parquet, or a datasets folder"
+    )
+    _add_project(parser, required=True)
+    parser.add_argument(
+        "--as",
+        dest="purpose",
+        choices=("votes", "unlabelled", "gold"),
+        default="votes",
+        help="what the file's verdicts are (default: votes)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+    parser.add_argument(
+        "--reject-control-tokens",
+        action="store_true",
+        help="refuse rows whose text spells one of the backbone's control tokens",
+    )
+    parser.add_argument(
+        "--backbone", metavar="ID_OR_DIR", help="of a project that this makes (default: embedded)"
+    )
+    parser.add_argument(
+        "--encode",
+        action="store_true",
+        help="encode the answers now and wait (a running server does so by itself)",
+    )
+    _add_device(parser)
+
+
+def _add_train(commands: Parsers) -> None:
+    parser = _command(
+        commands, "train", ("model", "train"), "Train a project's reward head and wait for it."
+    )
+    _add_project(parser)
+    parser.add_argument("--config", metavar="F", help="TOML file of training settings")
+    _add_device(parser)
+
+
+def _add_evaluate(commands: Parsers) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        ("model", "evaluate"),
+        "Evaluate a checkpoint on the judged pairs of a file.",
+    )
+    parser.add_argument("file", metavar="FILE", help="preference pairs, as for import")
+    _add_project(parser)
+    _add_checkpoint(parser)
+    _add_device(parser)
+
+
+def _add_score(commands: Parsers) -> None:
+    parser = _command(
+        commands,
+        "score",
+        ("model", "score"),
+        'Score answers: JSON lines {"prompt", "response"} in, one JSON line out for each.',
+    )
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="-", help="JSON lines (default: stdin)"
+    )
+    _add_project(parser)
+    _add_checkpoint(parser)
+    parser.add_argument("--tokens", action="store_true", help="with every token's value and share")
+    _add_device(parser)
+
+
+def _add_export(commands: Parsers) -> None:
+    parser = commands.add_parser(
+        "export", help="Write a project's data.", description="Write a project's data."
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
+    for kind, help_ in (
+        ("pairs", "Write the merged training pairs, each with its votes beside it."),
+        ("votes", "Write the votes as they were given."),
+    ):
+        one = _command(kinds, kind, ("data", "export"), help_)
+        _add_project(one)
+        one.add_argument(
+            "--format",
+            choices=("jsonl", "parquet", "trl"),
+            default="jsonl",
+            help="(default: jsonl)",
+        )
+        one.add_argument("out", metavar="OUT", help="the file to write; it must not exist")
+
+
+def _add_doctor(commands: Parsers) -> None:
+    parser = _command(
+        commands, "doctor", ("doctor", "doctor"), "Check the installation; say how to mend it."
+    )
+    parser.add_argument("--backbone", metavar="ID_OR_DIR", help="the one to check")
+    _add_device(parser)

@@ -1,0 +1,111 @@
+"""`import` and `export`: files in, files out."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studio.cli.console import Console
+from studio.services import backbones, encoding, importing, projects, workspace
+from studio.services.errors import NotFound
+from studio.settings import Settings
+
+if TYPE_CHECKING:
+    from db.engine import Database
+    from studio.services.importing import ImportReport
+
+
+def import_pairs(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Import a file; its answers are encoded by the server, by the next training, or now."""
+    if not Path(options.file).exists():
+        raise NotFound(f"no file {options.file!r}: check the path.")
+    if options.dry_run and not workspace.exists(settings):
+        return _dry_run_elsewhere(options, settings, output)
+    database = workspace.open_database(settings, create=True, report=output.say)
+    try:
+        report = _import(options, settings, output, database)
+        output.result(report.as_text(), report.as_json())
+        if report.project_id is not None:
+            _encode(options, settings, output, database, report.project_id)
+    finally:
+        database.dispose()
+    return 0
+
+
+def _dry_run_elsewhere(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """A dry run where there is no data yet leaves none behind."""
+    import dataclasses
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as scratch:
+        url = f"sqlite:///{scratch}/studio.db"
+        elsewhere = dataclasses.replace(settings, data_dir=Path(scratch), db_url=url)
+        database = workspace.open_database(elsewhere, create=True)
+        try:
+            report = _import(options, elsewhere, output, database)
+        finally:
+            database.dispose()
+    output.result(report.as_text(), report.as_json())
+    return 0
+
+
+def _import(
+    options: argparse.Namespace, settings: Settings, output: Console, database: Database
+) -> ImportReport:
+    backbone = settings.backbone
+    for project in projects.list_all(database, include_archived=True):
+        if project.name == options.project.strip():
+            backbone = project.backbone
+    info = backbones.prepare(settings, backbone, output.say)
+    return importing.import_file(
+        database,
+        Path(options.file),
+        project_name=options.project,
+        purpose=options.purpose,
+        dry_run=options.dry_run,
+        backbone=backbone,
+        control_tokens=info.control_tokens,
+        reject_control_tokens=options.reject_control_tokens,
+        report=output.progress,
+    )
+
+
+def _encode(
+    options: argparse.Namespace,
+    settings: Settings,
+    output: Console,
+    database: Database,
+    project_id: int,
+) -> None:
+    from studio import server_lock
+
+    run_id = encoding.enqueue(database, settings, project_id, "import")
+    if options.encode:
+        from studio.jobs import waiting
+
+        waiting.wait_for(database, settings, run_id, output)
+    elif server_lock.holder(settings.lock_path):
+        output.say("The server encodes the answers now.")
+    else:
+        output.say("The answers are encoded by the next `serve` or `train`, or now with --encode.")
+
+
+def export(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Write votes or merged pairs."""
+    from studio.services import exporting
+
+    database = workspace.open_database(settings)
+    try:
+        project = (
+            projects.get(database, options.project)
+            if options.project
+            else projects.only_project(database)
+        )
+        report = exporting.export(
+            database, project.id, kind=options.kind, fmt=options.format, out=Path(options.out)
+        )
+    finally:
+        database.dispose()
+    output.result(report.as_text(), report.as_json())
+    return 0

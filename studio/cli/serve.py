@@ -1,0 +1,198 @@
+"""`serve`: the web application with its dispatcher, until Ctrl-C.
+
+Every step that takes time is announced. What can fail is tried early: the address, the lock on
+the data directory, the port, the database, the backbone. Jobs run in processes of their own, so
+they go on when this one ends, and the next one finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from studio.cli.console import Console
+from studio.guard import is_loopback
+from studio.services.errors import StudioError, UsageError
+from studio.settings import Settings
+
+if TYPE_CHECKING:
+    from db.engine import Database
+
+log = logging.getLogger(__name__)
+
+# The first page load comes first; then the playground's model is made ready.
+WARM_UP_DELAY_S = 5.0
+SHUTDOWN_PATIENCE_S = 2
+
+
+def serve(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Serve until Ctrl-C or SIGTERM; exit code 0 then."""
+    _check_host(settings.host)
+    _end_cleanly_at_sigterm()
+    settings.create_directories()
+    with _listening(settings) as listener:
+        url = _url(settings.host, listener)
+        try:
+            _serve_at(url, listener, options, settings, output)
+        except KeyboardInterrupt:
+            output.say("Stopped. Jobs that run go on; the next start finds them.")
+    return 0
+
+
+def _serve_at(
+    url: str,
+    listener: socket.socket,
+    options: argparse.Namespace,
+    settings: Settings,
+    output: Console,
+) -> None:
+    from studio import server_lock
+    from studio.services import workspace
+
+    with server_lock.acquire(settings.lock_path, url):
+        output.say(f"Data directory {settings.data_dir}")
+        output.say("Migrating the database …")
+        database = workspace.open_database(settings, create=True, report=output.say)
+        try:
+            _prepare(options, settings, output, database)
+            _run(url, listener, settings, output, database)
+        finally:
+            database.dispose()
+
+
+def _prepare(
+    options: argparse.Namespace, settings: Settings, output: Console, database: Database
+) -> None:
+    """The backbone, the demo project, and the encoding of what is not encoded yet."""
+    from studio.services import backbones, demo, encoding, projects
+
+    output.say(f"Preparing backbone {settings.backbone!r} …")
+    info = backbones.prepare(settings, settings.backbone, output.say)
+    output.say(f"Backbone {info.name}: {info.num_layers} layers, {info.hidden_size} wide")
+    if options.demo:
+        output.say("Seeding the demo project …")
+        project = demo.seed_demo(database, settings.backbone)
+        output.say(
+            f"Project {project.name!r}: {project.num_pairs} pairs, {project.num_judged} judged"
+        )
+    for project in projects.list_all(database):
+        if encoding.enqueue_if_missing(database, settings, project.id, "start"):
+            output.say(f"Encoding of project {project.name!r} queued; it runs in the background")
+
+
+def _run(
+    url: str, listener: socket.socket, settings: Settings, output: Console, database: Database
+) -> None:
+    from studio.jobs import scheduler
+    from studio.jobs.dispatcher import Dispatcher
+    from studio.jobs.launcher import LocalSubprocess
+
+    output.say("Loading the page …")
+    import uvicorn
+
+    from studio.app import build_app
+
+    _log_to_stderr()
+    launcher = LocalSubprocess(settings)
+    dispatcher = Dispatcher(database, launcher)
+    launcher.on_exit = dispatcher.wake
+    config = uvicorn.Config(
+        build_app(settings, database),
+        log_level="warning",
+        # The guard refuses forwarded headers; uvicorn must not act on them before it.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_PATIENCE_S,
+    )
+    server = uvicorn.Server(config)
+    with scheduler.running(dispatcher):
+        _when_started(server, lambda: _announce(url, settings, output, database))
+        server.run(sockets=[listener])
+
+
+def _when_started(server: object, then: Callable[[], None]) -> None:
+    def wait() -> None:
+        while not getattr(server, "started", False):
+            time.sleep(0.02)
+        then()
+
+    threading.Thread(target=wait, name="announce", daemon=True).start()
+
+
+def _announce(url: str, settings: Settings, output: Console, database: Database) -> None:
+    output.say(f"Reward Studio is at {url} (Ctrl-C ends it)")
+    time.sleep(WARM_UP_DELAY_S)
+    from studio.services import scoring
+
+    try:
+        scoring.warm_up(database, settings)
+    except StudioError as error:
+        log.warning("the newest checkpoint could not be loaded ahead of time: %s", error)
+
+
+# --- the address -----------------------------------------------------------------------------
+
+
+def _check_host(host: str) -> None:
+    if not is_loopback(host):
+        raise UsageError(
+            f"--host {host!r} would let other machines in, and there are no accounts yet to tell "
+            "people apart: use 127.0.0.1, and from elsewhere an SSH tunnel "
+            "(ssh -L 7860:127.0.0.1:7860 THIS-MACHINE)."
+        )
+
+
+@contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """The bound socket; bound before anything slow, so that a taken port is known at once."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host.strip("[]"), settings.port))
+        except OSError as error:
+            raise StudioError(
+                f"port {settings.port} on {settings.host} cannot be used ({error.strerror}): "
+                f"{_who_has_it(settings)}, or choose another with --port (0 takes any free one)."
+            ) from error
+        yield listener
+
+
+def _who_has_it(settings: Settings) -> str:
+    from studio import server_lock
+
+    found = server_lock.holder(settings.lock_path)
+    if found:
+        return f"Reward Studio already serves this directory (process {found.pid} at {found.url})"
+    return "stop what listens there"
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    shown = f"[{host.strip('[]')}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
+
+
+# --- the process -----------------------------------------------------------------------------
+
+
+def _end_cleanly_at_sigterm() -> None:
+    """`kill PID` ends as Ctrl-C does: uvicorn hands the signal on to us when it has closed."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("studio").setLevel(logging.INFO)

