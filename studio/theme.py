@@ -102,8 +102,7 @@ def theme() -> Base:
         "button_cancel_border_color": "var(--rs-bad)",
     }
     both = {**shared, **{f"{name}_dark": value for name, value in shared.items()}}
-    known = set(dir(base))
-    return base.set(**{name: value for name, value in both.items() if name in known or True})
+    return base.set(**both)
 
 
 def _properties(colours: dict[str, str]) -> str:
@@ -111,12 +110,26 @@ def _properties(colours: dict[str, str]) -> str:
 
 
 _LAYOUT = """
-.gradio-container { max-width: none !important; padding: 0 !important; }
-.gradio-container > .main { padding: 0 !important; }
-.rs-page { max-width: 1320px; margin: 0 auto; }
+html { scroll-padding-top: 64px; }
+body { background: var(--rs-bg); }
+/* Gradio hides the overflow here, which would stop everything inside from being sticky. */
+.gradio-container { max-width: none !important; overflow: visible !important; padding: 0 !important; }
+.gradio-container > .main { max-width: 1320px !important; margin: 0 auto !important;
+  padding: 0 clamp(12px, 2.2vw, 28px) !important; width: 100%; box-sizing: border-box; }
+.gradio-container .html-container { padding: 0; }
+#rs-header { align-items: center; gap: 16px; padding: 8px 0; flex-wrap: nowrap; }
+#rs-header #rs-name { flex: 1 1 auto; min-width: 0; }
+#rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; color: var(--rs-ink); white-space: nowrap; }
+#rs-header #project-picker { flex: 0 1 280px; min-width: 130px !important; }
+.rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important; margin: 14px 0 0 !important; }
+.gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem; line-height: 1.55; }
+.gradio-container button { min-height: 40px; }
+@keyframes rs-slide { from { margin-inline-start: 0; } to { margin-inline-start: 70%; } }
 footer { display: none !important; }
 :focus-visible { outline: 2px solid var(--rs-accent); outline-offset: 2px; }
-@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+@media (prefers-reduced-motion: reduce) {
+  * { animation: none !important; transition: none !important; }
+}
 """
 
 CSS = (

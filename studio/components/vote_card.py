@@ -73,7 +73,7 @@ def vote_card(value: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template=asset("vote_card.html"),
-        css_template=style("vote_card.css"),
+        css_template=style("conversation.css") + style("vote_card.css"),
         js_on_load=script("dom.js", "conversation.js", "vote_queue.js", "vote_card.js"),
         apply_default_css=False,
         elem_id="vote-card",

@@ -1,0 +1,26 @@
+"""A dropdown of rows that come and go: the choice is checked by the services, not by the widget.
+
+Gradio refuses a value that was not among the choices when *this* session last saw them, so a
+project made in another window, or a page left open over a restart, would get an odd error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from gradio.events import Dependency
+
+class RowPicker(gr.Dropdown):
+    """The value is a row's id, or None."""
+
+    is_template = True  # drawn by the page's ordinary dropdown
+
+    def preprocess(self, payload: Any) -> int | None:
+        return payload if isinstance(payload, int) and not isinstance(payload, bool) else None
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component

@@ -1,0 +1,141 @@
+// The read-only parts of the Train tab; which one is said by props.part.
+
+const root = element.querySelector('[data-part="train"]');
+const STAGES = {
+  loading: "Loading the backbone", encoding: "Encoding answers", fitting: "Fitting the reward head",
+  evaluating: "Evaluating", saving: "Saving the checkpoint",
+};
+const KINDS = { train: "Training", encode: "Encoding ahead of time" };
+
+function percent(share, decimals = 1) {
+  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(decimals)} %`;
+}
+
+function clock(iso) {
+  return iso ? new Date(iso).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";
+}
+
+// ---- what is new --------------------------------------------------------------------------------
+
+function drawHeadline({ new_judged: count, checkpoint_id: checkpoint, why_not: whyNot }) {
+  if (whyNot) return [h("h2", {}, "Nothing to train on yet"), h("p", {}, whyNot)];
+  const title = checkpoint === null
+    ? `${plural(count, "judged pair", "judged pairs")}, no checkpoint yet`
+    : count === 0
+      ? `Checkpoint ${checkpoint} has seen every judged pair`
+      : `${plural(count, "judged pair is", "judged pairs are")} new since checkpoint ${checkpoint}`;
+  const text = count === 0
+    ? "Judge more pairs on the Label tab; training again now gives the same head."
+    : "Training encodes what is not encoded yet, then fits the head: seconds once all is encoded.";
+  return [h("h2", {}, title), h("p", {}, text)];
+}
+
+// ---- the run at work ------------------------------------------------------------------------------
+
+function progressLine(run) {
+  const parts = [run.status === "queued" ? "waiting for its turn"
+    : run.status === "starting" ? "starting" : run.status === "cancelling" ? "cancelling"
+      : STAGES[run.stage] || run.stage || "starting"];
+  if (run.total) parts.push(`${run.done.toLocaleString("en")} of ${run.total.toLocaleString("en")}`);
+  if (run.device) parts.push(run.device);
+  if (run.status !== "queued") parts.push(`${seconds(run.elapsed_s)} so far`);
+  if (run.eta_s !== null && run.eta_s !== undefined) parts.push(`about ${seconds(run.eta_s)} left`);
+  return parts.join(" · ");
+}
+
+function drawRun({ active, queued, failed }) {
+  if (active) {
+    const share = active.total ? (100 * active.done) / active.total : null;
+    const bar = h("div", {
+      class: "rs-runbar", role: "progressbar", "aria-label": `Run ${active.id}`, "aria-valuemin": 0, "aria-valuemax": 100,
+      "aria-valuenow": share === null ? null : Math.round(share), "data-known": share === null ? "no" : "yes",
+    }, h("i"));
+    if (share !== null) bar.firstElementChild.style.inlineSize = `${share}%`;
+    const waiting = queued ? ` · ${plural(queued, "more run waits", "more runs wait")}` : "";
+    return [h("div", { class: "rs-box" },
+      h("div", { class: "rs-runhead" },
+        h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
+        h("span", {}, `started by ${active.trigger}${waiting}`)),
+      bar, h("div", { class: "rs-runline" }, progressLine(active)))];
+  }
+  if (failed) {
+    return [h("div", { class: "rs-box bad", role: "alert" },
+      h("strong", {}, `Run ${failed.id} failed`),
+      h("p", {}, failed.error || "It stopped without saying why."),
+      failed.log ? h("details", {}, h("summary", {}, "The end of its log"), h("pre", { tabindex: 0 }, failed.log)) : null)];
+  }
+  return [];
+}
+
+// ---- the newest checkpoint and the runs -------------------------------------------------------------
+
+function accuracyRow(name, share, interval, kind) {
+  const track = h("div", { class: "rs-track", "aria-hidden": "true" });
+  const left = (value) => `${Math.min(100, Math.max(0, 100 * value))}%`;
+  if (interval && interval[0] !== null) {
+    const whisker = h("i", { class: "rs-whisker" });
+    whisker.style.insetInlineStart = left(interval[0]);
+    whisker.style.inlineSize = `${100 * (interval[1] - interval[0])}%`;
+    track.append(whisker);
+  }
+  if (share !== null && share !== undefined) {
+    const dot = h("i", { class: `rs-dot ${kind}` });
+    dot.style.insetInlineStart = left(share);
+    track.append(dot);
+  }
+  const range = interval && interval[0] !== null ? ` (95 %: ${percent(interval[0])} to ${percent(interval[1])})` : "";
+  return h("tr", {}, h("th", { scope: "row" }, name),
+    h("td", { class: "rs-number" }, percent(share)), h("td", {}, track), h("td", { class: "rs-range" }, range.trim()));
+}
+
+function drawCheckpoint(c) {
+  const isFolds = String(c.evaluation).startsWith("cross");
+  const name = isFolds ? "Cross-validated accuracy" : "Held-out accuracy";
+  const numPairs = c.pairs ?? c.num_heldout;
+  const on = isFolds
+    ? `Too few held-out prompts are judged, so this is a cross-validation by prompt${numPairs ? ` over ${plural(numPairs, "pair", "pairs")}` : ""}.`
+    : `On ${numPairs ? plural(numPairs, "held-out pair", "held-out pairs") : "held-out pairs"} that training never saw.`;
+  const facts = [
+    c.readout ? `readout ${c.readout}` : null,
+    c.layer !== null && c.layer !== undefined ? `layer ${c.layer}` : null,
+    c.log_loss !== null && c.log_loss !== undefined ? `log loss ${c.log_loss.toFixed(3)}` : null,
+    c.ece !== null && c.ece !== undefined ? `calibration error ${c.ece.toFixed(3)}` : null,
+  ].filter(Boolean).join(" · ");
+  return h("div", { class: "rs-box" },
+    h("h2", {}, `Checkpoint ${c.id}`), h("p", {}, `${clock(c.created_at)} · ${on}`),
+    h("table", { class: "rs-accuracy" }, h("tbody", {},
+      accuracyRow(name, c.accuracy, c.accuracy_ci, "main"),
+      accuracyRow("Length alone", c.length_only_accuracy, null, "base"),
+      c.majority_accuracy !== null && c.majority_accuracy !== undefined
+        ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
+    facts ? h("p", {}, facts) : null);
+}
+
+function drawRuns(runs) {
+  if (!runs.length) return null;
+  const rows = runs.map((run) => h("tr", { "data-status": run.status },
+    h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", {}, run.trigger),
+    h("td", { class: "rs-status" }, run.status), h("td", {}, clock(run.created_at)),
+    h("td", {}, run.elapsed_s === null ? "–" : seconds(run.elapsed_s)), h("td", {}, run.device || "–"),
+    h("td", {}, run.checkpoint_id === null ? run.error || "–" : `checkpoint ${run.checkpoint_id}`)));
+  const heads = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result"];
+  return h("div", { class: "rs-scroll", tabindex: 0, role: "region", "aria-label": "Runs" },
+    h("table", { class: "rs-runs" }, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
+      h("tbody", {}, rows)));
+}
+
+function drawResults({ checkpoint, recent }) {
+  return [checkpoint ? drawCheckpoint(checkpoint) : null, drawRuns(recent)].filter(Boolean);
+}
+
+const DRAW = { headline: drawHeadline, run: drawRun, results: drawResults };
+
+function draw() {
+  const value = parsed(props.value);
+  const wasOpen = root.querySelector("details")?.open;
+  root.replaceChildren(...(value ? DRAW[props.part](value) : []));
+  const details = root.querySelector("details");
+  if (details && wasOpen) details.open = true;
+}
+watch("value", draw);
+draw();

@@ -1,0 +1,105 @@
+"""The parts of the Train tab that are read: what is new, the run at work, the newest checkpoint.
+
+`train_panel("headline" | "run" | "results")` makes one part; its value is what
+`services.training.status` returns, cut to that part by the functions here, so that a part is
+drawn again only when something in it changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from studio.components.assets import script, style
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+Part = Literal["headline", "run", "results"]
+Status = Mapping[str, Any]
+
+CHECKPOINT_FIELDS = (
+    "id",
+    "created_at",
+    "accuracy",
+    "accuracy_ci",
+    "length_only_accuracy",
+    "majority_accuracy",
+    "log_loss",
+    "ece",
+    "evaluation",
+    "num_folds",
+    "pairs",
+    "num_pairs",
+    "num_train",
+    "num_heldout",
+    "layer",
+    "readout",
+)
+
+
+def headline_value(status: Status) -> str:
+    """How many judged pairs the newest checkpoint has not seen."""
+    checkpoint = status["checkpoint"]
+    return _packed(
+        {
+            "new_judged": status["new_judged"],
+            "checkpoint_id": checkpoint["id"] if checkpoint else None,
+            "why_not": status["why_not_trainable"],
+        }
+    )
+
+
+def run_value(status: Status, log_tail: str = "") -> str:
+    """The run at work, or the newest one if it failed, with the end of its log."""
+    active = status["active"]
+    failed = None if active else newest_failure(status)
+    return _packed(
+        {
+            "active": active,
+            "queued": max(0, len(status["unfinished"]) - 1),
+            "failed": {**failed, "log": log_tail} if failed else None,
+        }
+    )
+
+
+def results_value(status: Status) -> str:
+    """The newest checkpoint's figures and the table of runs."""
+    checkpoint = status["checkpoint"]
+    return _packed(
+        {
+            "checkpoint": {name: checkpoint.get(name) for name in CHECKPOINT_FIELDS}
+            if checkpoint
+            else None,
+            "recent": [
+                # What still moves is shown above, and would draw this table every two seconds.
+                {**run, "elapsed_s": run["elapsed_s"] if run["finished_at"] else None}
+                for run in status["recent"]
+            ],
+        }
+    )
+
+
+def newest_failure(status: Status) -> dict[str, Any] | None:
+    """The newest run, if it failed: an older failure is history."""
+    recent = status["recent"]
+    return dict(recent[0]) if recent and recent[0]["status"] == "failed" else None
+
+
+def train_panel(part: Part) -> gr.HTML:
+    import gradio as gr
+
+    return gr.HTML(
+        "",
+        html_template='<div class="rs-train" data-part="train"></div>',
+        css_template=style("train_panel.css"),
+        js_on_load=script("dom.js", "train_panel.js"),
+        apply_default_css=False,
+        elem_id=f"train-{part}",
+        part=part,
+    )
+
+
+def _packed(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")

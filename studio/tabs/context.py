@@ -1,0 +1,67 @@
+"""What every tab is given and what it gives back, and how a handler tells people of an error."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from studio.services.errors import StudioError
+
+if TYPE_CHECKING:
+    import gradio as gr
+    from gradio.components import Component
+
+    from db.engine import Database
+    from studio.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# For handlers of a few milliseconds: no queue, no spinner, no entry in the page's API.
+QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# For handlers that take a while: the button shows it.
+SLOW: dict[str, Any] = {"show_progress": "minimal", "api_visibility": "private"}
+
+
+@dataclass(frozen=True)
+class TabContext:
+    """`picker.value` is the project's id, or None; `tabs` lets one tab open another."""
+
+    database: Database
+    settings: Settings
+    picker: gr.Dropdown
+    tabs: gr.Tabs
+
+
+@dataclass(frozen=True)
+class TabHandle:
+    """A built tab: `refresh(project_id)` gives the values of `outputs` for that project."""
+
+    tab: gr.Tab
+    refresh: Callable[[int | None], Any]
+    outputs: Sequence[Component]
+
+
+def sentence(error: Exception) -> str:
+    """The error as a sentence to show."""
+    text = str(error).strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def told(handler: Callable[P, T]) -> Callable[P, T]:
+    """Show a StudioError of the handler as a message; anything else stays a fault in the log."""
+
+    @wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        import gradio as gr
+
+        try:
+            return handler(*args, **kwargs)
+        except StudioError as error:
+            # Gradio renders the message as HTML, and it quotes what people typed.
+            raise gr.Error(html.escape(sentence(error)), print_exception=False) from error
+
+    return wrapped

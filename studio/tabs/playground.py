@@ -1,0 +1,150 @@
+"""The Playground tab: a prompt, two answers, their rewards and the heatmaps that explain them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from studio.components.conversation import (
+    conversation,
+    conversation_messages,
+    conversation_value,
+)
+from studio.components.notice import notice, notice_value
+from studio.components.token_heatmap import heatmap_value, token_heatmap
+from studio.services import scoring
+from studio.services.errors import StudioError
+from studio.tabs.context import QUICK, SLOW, TabContext, TabHandle, sentence
+
+MAX_CHARACTERS = 200_000
+
+
+def build(ctx: TabContext) -> TabHandle:
+    with gr.Tab("Playground", id="playground") as tab:
+        with gr.Row(elem_classes="rs-row", equal_height=True):
+            random_pair = gr.Button("Random pair", scale=0, min_width=150, elem_id="random-pair")
+            pair_id = gr.Number(
+                label="Pair number", precision=0, minimum=1, scale=0, min_width=150
+            )
+            open_pair = gr.Button("Open pair", scale=0, min_width=130, elem_id="open-pair")
+        with gr.Accordion("System prompt", open=False):
+            system = gr.Textbox(
+                show_label=False,
+                label="System prompt",
+                lines=2,
+                max_lines=10,
+                placeholder="None",
+                container=False,
+            )
+        with gr.Group(visible=False) as earlier_box:
+            earlier = conversation("earlier-turns")
+            forget = gr.Button("Leave earlier turns out", size="sm")
+        prompt = _text("Prompt", 2, 12, "What the answers reply to", "playground-prompt")
+        with gr.Row(elem_classes="rs-row"):
+            answer_a = _text("Answer A", 6, 20, "One answer", "answer-a")
+            answer_b = _text("Answer B", 6, 20, "Another answer", "answer-b")
+        with gr.Row(elem_classes="rs-row"):
+            score = gr.Button("Score", variant="primary", scale=0, min_width=190, elem_id="score")
+        told_here = notice("playground-notice")
+        heatmap = token_heatmap()
+    typed = [system, earlier, prompt, answer_a, answer_b]
+    loaded = [*typed, earlier_box, pair_id, told_here, heatmap]
+
+    def load(project_id: int | None, wanted: int | str | None) -> tuple[Any, ...]:
+        unchanged = [gr.skip()] * (len(loaded) - 2)
+        if project_id is None or wanted is None:
+            missing = "Choose a project first." if project_id is None else "Give a pair's number."
+            return *unchanged, notice_value(missing, "error"), gr.skip()
+        try:
+            pair = scoring.project_pair(ctx.database, project_id, wanted)
+        except StudioError as error:
+            return *unchanged, notice_value(sentence(error), "error"), gr.skip()
+        return *_fields(pair), notice_value(verdict_line(pair)), ""
+
+    def run(project_id: int | None, *fields: str) -> tuple[Any, Any]:
+        try:
+            comparison = _compare(ctx, project_id, *fields)
+        except StudioError as error:
+            return notice_value(sentence(error), "error"), ""
+        return gr.skip(), heatmap_value(comparison)
+
+    def refresh(project_id: int | None) -> tuple[Any, ...]:
+        return notice_value(), ""
+
+    shows = {"outputs": [told_here, heatmap], **SLOW, "concurrency_limit": None}
+    gr.on(
+        [score.click, prompt.submit, answer_a.submit, answer_b.submit],
+        run,
+        [ctx.picker, *typed],
+        **shows,
+    )
+    random_pair.click(lambda p: load(p, "random"), ctx.picker, loaded, **QUICK)
+    open_pair.click(load, [ctx.picker, pair_id], loaded, **QUICK)
+    pair_id.submit(load, [ctx.picker, pair_id], loaded, **QUICK)
+    forget.click(lambda: ("", gr.Group(visible=False)), None, [earlier, earlier_box], **QUICK)
+    return TabHandle(tab, refresh, [told_here, heatmap])
+
+
+def _text(label: str, lines: int, max_lines: int, placeholder: str, elem_id: str) -> gr.Textbox:
+    return gr.Textbox(
+        label=label,
+        lines=lines,
+        max_lines=max_lines,
+        placeholder=placeholder,
+        max_length=MAX_CHARACTERS,
+        elem_id=elem_id,
+    )
+
+
+def _compare(
+    ctx: TabContext,
+    project_id: int | None,
+    system: str,
+    earlier: str,
+    prompt: str,
+    answer_a: str,
+    answer_b: str,
+) -> Mapping[str, Any]:
+    if project_id is None:
+        raise StudioError("no project is chosen; choose one above")
+    if not prompt.strip():
+        raise StudioError("the prompt is empty; write one or open a pair of the project")
+    messages = [
+        *([{"role": "system", "content": system}] if system.strip() else []),
+        *conversation_messages(earlier),
+        {"role": "user", "content": prompt},
+    ]
+    return scoring.compare(ctx.database, ctx.settings, project_id, messages, [answer_a, answer_b])
+
+
+def _fields(pair: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The pair in the order of `loaded`: the last turn to edit, system prompt and others apart."""
+    messages = list(pair["messages"])
+    system = messages.pop(0)["content"] if messages and messages[0]["role"] == "system" else ""
+    last = messages.pop()["content"] if messages and messages[-1]["role"] == "user" else ""
+    return (
+        system,
+        conversation_value(messages),
+        last,
+        pair["response_a"],
+        pair["response_b"],
+        gr.Group(visible=bool(messages)),
+        pair["pair_id"],
+    )
+
+
+def verdict_line(pair: Mapping[str, Any]) -> str:
+    """What people said of the pair, in words."""
+    verdict = pair["verdict"] or {}
+    target, count = verdict.get("target"), verdict.get("num_votes") or 0
+    name = f"Pair {pair['pair_id']}"
+    if target is None:
+        return f"{name} is not judged yet."
+    votes = "1 vote" if count == 1 else f"{count} votes"
+    if target == 0.5:
+        return f"{name}: judged a tie ({votes})."
+    better, share = ("A", target) if target > 0.5 else ("B", 1 - target)
+    agreed = "" if share == 1 else f", {share:.0%} of them for it"
+    return f"{name}: answer {better} was judged better ({votes}{agreed})."
