@@ -261,6 +261,20 @@ class Slot(Base):
             sqlite_where=text("vote_id IS NULL"),
             postgresql_where=text("vote_id IS NULL"),
         ),
+        Index(
+            "ix_slot_unfilled",
+            "project_id",
+            "pair_id",
+            sqlite_where=text("vote_id IS NULL"),
+            postgresql_where=text("vote_id IS NULL"),
+        ),
+        Index(
+            "ix_slot_leased",
+            "project_id",
+            "lease_until",
+            sqlite_where=text("lease_until IS NOT NULL"),
+            postgresql_where=text("lease_until IS NOT NULL"),
+        ),
         Index("ix_slot_vote_id", "vote_id"),
     )
 

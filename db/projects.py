@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import FILLING, Pair, Project, Slot, Vote
+from db.slots import count_unfilled
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,8 @@ def count_judged(s: Session, project_id: int) -> int:
 
 def count_open(s: Session, project_id: int) -> int:
     """Pairs that want another vote and are not paused."""
-    return (
-        s.scalar(
-            select(func.count(Slot.pair_id.distinct()))
-            .join(Pair, Pair.id == Slot.pair_id)
-            .where(Slot.project_id == project_id, Slot.vote_id.is_(None), Pair.status == "open")
-        )
-        or 0
+    unfilled = select(Slot.id).where(Slot.pair_id == Pair.id, Slot.vote_id.is_(None)).exists()
+    paused = s.scalar(
+        select(func.count()).where(Pair.project_id == project_id, Pair.status == "paused", unfilled)
     )
+    return count_unfilled(s, project_id) - (paused or 0)

@@ -211,12 +211,17 @@ def unfill(s: Session, vote_id: str, lease_until: datetime) -> int | None:
     )
 
 
+def count_unfilled(s: Session, project_id: int) -> int:
+    """Pairs with at least one slot that no vote has filled."""
+    pairs = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))
+    return s.scalar(select(func.count()).select_from(pairs.distinct().subquery())) or 0
+
+
 def count_open_for(s: Session, project_id: int, annotator: str, now: datetime) -> int:
-    """Pairs that this annotator can still be shown, those on their screen included."""
-    reachable = or_(_is_free(Slot, now), Slot.annotator == annotator)
-    unfilled = [Slot.project_id == project_id, Slot.vote_id.is_(None), reachable]
-    every = s.scalar(select(func.count(Slot.pair_id.distinct())).where(*unfilled)) or 0
-    # The exceptions are few, so they are counted from their own side.
+    """Pairs that this annotator can still be shown, those on their screen included.
+
+    Counted as all unfilled pairs less the exceptions, which are few and each found by an index.
+    """
     voted = select(Vote.pair_id).where(
         Vote.project_id == project_id,
         Vote.annotator == annotator,
@@ -224,9 +229,39 @@ def count_open_for(s: Session, project_id: int, annotator: str, now: datetime) -
         Vote.purpose == LABEL,
     )
     paused = select(Pair.id).where(Pair.project_id == project_id, Pair.status == "paused")
-    excepted = s.scalar(
-        select(func.count(Slot.pair_id.distinct())).where(
-            *unfilled, Slot.pair_id.in_(voted.union(paused))
-        )
+    closed = voted.union(paused).subquery()
+    closed_pair = closed.c.pair_id
+    unfilled = select(Slot.id).where(Slot.pair_id == closed_pair, Slot.vote_id.is_(None)).exists()
+    num_closed = s.scalar(select(func.count()).select_from(closed).where(unfilled)) or 0
+    return (
+        count_unfilled(s, project_id)
+        - num_closed
+        - _count_leased_away(s, project_id, annotator, now)
     )
-    return every - (excepted or 0)
+
+
+def _count_leased_away(s: Session, project_id: int, annotator: str, now: datetime) -> int:
+    """Open pairs, not voted on by the annotator, of which others hold every unfilled slot."""
+    reachable = aliased(Slot)
+    return (
+        s.scalar(
+            select(func.count(Slot.pair_id.distinct()))
+            .join(Pair, Pair.id == Slot.pair_id)
+            .where(
+                Slot.project_id == project_id,
+                Slot.lease_until >= now,
+                Slot.vote_id.is_(None),
+                Slot.annotator != annotator,
+                Pair.status == "open",
+                ~_voted_by(Slot, annotator),
+                ~select(reachable.id)
+                .where(
+                    reachable.pair_id == Slot.pair_id,
+                    reachable.vote_id.is_(None),
+                    or_(_is_free(reachable, now), reachable.annotator == annotator),
+                )
+                .exists(),
+            )
+        )
+        or 0
+    )

@@ -94,14 +94,15 @@ def _json_rows(path: Path, zipped: bool) -> Rows:
                     line = file.readline(MAX_ROW_BYTES)
                 yield number, UnreadableRow(f"longer than {MAX_ROW_BYTES // 2**20} MB")
             elif line.strip():
-                yield number, _parse_json(line)
+                yield number, parse_json(line)
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _parse_json(line: bytes) -> dict[str, Any] | UnreadableRow:
+def parse_json(line: bytes) -> dict[str, Any] | UnreadableRow:
+    """One line of JSON lines."""
     try:
         text = line.decode()
     except UnicodeDecodeError as error:

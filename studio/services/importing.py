@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,20 +130,36 @@ def import_file(
         raise UsageError(f"purpose is {purpose!r}; use one of {', '.join(PURPOSES)}")
     path = Path(path)
     outcome = ImportReport(project_name, path.name, purpose, dry_run)
-    rows = _parsed_rows(path, outcome, _Spelled(control_tokens, reject_control_tokens), report)
-    first = next(rows, None)  # opens the file: a wrong path must not wait for the database
+    spelled = _Spelled(control_tokens, reject_control_tokens)
+    rows = _parsed_rows(read_rows(path), outcome, spelled, report)
+    # Opens the file before the transaction: a wrong path must not wait for the database.
+    first = list(itertools.islice(rows, 1))
+    rows = itertools.chain(first, rows)
     try:
         with database.write() as s:
             project = _project(s, project_name, backbone)
             outcome.project_id = None if dry_run else project.id
-            rest = itertools.chain([] if first is None else [first], rows)
-            _add_all(s, project, rest, outcome)
+            _add_all(s, project, rows, outcome)
             _check_outcome(outcome)
             if dry_run:
                 raise _DryRun
             audit.record(s, "local", "import", "project", project.id, **_summary(outcome))
     except _DryRun:
         pass
+    return outcome
+
+
+def add_rows(
+    s: Session,
+    project: Project,
+    rows: Iterable[tuple[int, dict[str, Any] | UnreadableRow]],
+    file: str,
+    purpose: str,
+) -> ImportReport:
+    """Import numbered rows into the project, inside the caller's transaction."""
+    outcome = ImportReport(project.name, file, purpose, project_id=project.id)
+    _add_all(s, project, _parsed_rows(rows, outcome, _Spelled((), False), None), outcome)
+    audit.record(s, "local", "import", "project", project.id, **_summary(outcome))
     return outcome
 
 
@@ -195,14 +211,14 @@ class _Spelled:
 
 
 def _parsed_rows(
-    path: Path,
+    rows: Iterable[tuple[int, dict[str, Any] | UnreadableRow]],
     outcome: ImportReport,
     spelled: _Spelled,
     report: Callable[[str], None] | None,
 ) -> Iterator[RowPairs]:
     """The acceptable rows; the others go into the outcome."""
     told = time.monotonic()
-    for number, row in read_rows(path):
+    for number, row in rows:
         outcome.rows += 1
         if report is not None and time.monotonic() - told > REPORT_EVERY_S:
             told = time.monotonic()

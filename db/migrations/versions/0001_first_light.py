@@ -313,6 +313,20 @@ def upgrade() -> None:
         sqlite_where=sa.text("vote_id IS NULL"),
         postgresql_where=sa.text("vote_id IS NULL"),
     )
+    op.create_index(
+        "ix_slot_unfilled",
+        "slot",
+        ["project_id", "pair_id"],
+        sqlite_where=sa.text("vote_id IS NULL"),
+        postgresql_where=sa.text("vote_id IS NULL"),
+    )
+    op.create_index(
+        "ix_slot_leased",
+        "slot",
+        ["project_id", "lease_until"],
+        sqlite_where=sa.text("lease_until IS NOT NULL"),
+        postgresql_where=sa.text("lease_until IS NOT NULL"),
+    )
     op.create_index("ix_slot_vote_id", "slot", ["vote_id"])
     op.create_index(
         "uq_slot_annotator",
