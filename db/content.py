@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -350,6 +350,23 @@ def get_pairs(s: Session, project_id: int, pair_ids: Sequence[int]) -> dict[int,
         select_pairs().where(Pair.project_id == project_id, Pair.id.in_(pair_ids))
     ).tuples()
     return {row[0]: PairText(*row) for row in rows}
+
+
+def iter_pairs(s: Session, project_id: int, size: int) -> Iterator[list[PairText]]:
+    """All pairs of the project in order of id, `size` at a time."""
+    last = 0
+    while True:
+        rows = s.execute(
+            select_pairs()
+            .where(Pair.project_id == project_id, Pair.id > last)
+            .order_by(Pair.id)
+            .limit(size)
+        ).tuples()
+        chunk = [PairText(*row) for row in rows]
+        if not chunk:
+            return
+        last = chunk[-1].pair_id
+        yield chunk
 
 
 def random_pair_id(s: Session, project_id: int, at: float) -> int | None:

@@ -8,7 +8,7 @@ version is RULE_VERSION, and a snapshot keeps it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -86,6 +86,24 @@ def is_flagged(s: Session, pair_id: int) -> bool:
             )
         )
     )
+
+
+def standing_votes(s: Session, pair_ids: Sequence[int]) -> dict[int, list[Vote]]:
+    """The unretracted labels of these pairs, oldest first, by pair."""
+    found: dict[int, list[Vote]] = {}
+    statement = select(Vote).where(
+        Vote.pair_id.in_(pair_ids), Vote.retracted_at.is_(None), Vote.purpose == LABEL
+    )
+    for vote in s.scalars(statement.order_by(Vote.created_at, Vote.id)):
+        found.setdefault(vote.pair_id, []).append(vote)
+    return found
+
+
+def count_retracted(s: Session, project_id: int) -> int:
+    retracted = select(func.count()).where(
+        Vote.project_id == project_id, Vote.retracted_at.is_not(None)
+    )
+    return s.scalar(retracted) or 0
 
 
 # --- counting --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.models import CHOICES
-from studio.services.import_files import MAX_ROW_BYTES
+from studio.services.import_files import MAX_ROW_BYTES, parse_json
 from studio.services.projects import is_storable
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -78,6 +78,7 @@ def row_pairs(row: Mapping[str, Any]) -> RowPairs:
     if _given(row, "chosen") or _given(row, "rejected"):
         messages, answers = _chosen_and_rejected(row)
         votes = (RowVote(MERGED, "a"),)
+        ignored = {"votes"} if row.get("votes") else set()
     elif _given(row, "answers") or _given(row, "responses"):
         messages = _prompt(row)
         answers = _answers(row)
@@ -262,6 +263,9 @@ def _is_texts(value: Any) -> bool:
 def _meta(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     """What is kept beside the pair, and the names of the columns that are not."""
     given = row.get("meta")
+    if isinstance(given, str):  # as a Parquet export keeps it
+        parsed = parse_json(given.encode(errors="surrogatepass"))
+        given = parsed if isinstance(parsed, dict) else given
     if given is not None and not isinstance(given, Mapping):
         raise RowRefused("'meta' is no object", type(given).__name__)
     meta: dict[str, Any] = _plain(given) if given else {}

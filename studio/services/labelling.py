@@ -13,8 +13,6 @@ it back to the same person, who can undo it; a flag pauses the pair for everybod
 from __future__ import annotations
 
 import random
-import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -27,11 +25,10 @@ from db import projects as project_queries
 from db.engine import Database
 from db.models import FILLING, Selection, Vote, utc_now
 from studio.services.errors import Conflict, NotFound, StudioError, UsageError
+from studio.services.vote_form import checked_uuid, checked_vote
 
 LEASE = timedelta(minutes=10)
 MAX_COUNT = 20  # showings that one annotator may hold
-MAX_COMMENT = 20_000
-CHOICES = ("left", "right", "tie", "both_bad", "skip", "flag")
 OTHER_SIDE = {"a": "b", "b": "a"}
 _sides = random.SystemRandom()
 
@@ -197,7 +194,7 @@ def cast_vote(
     `surplus` (stored, though no vote of this pair was wanted any more).
     """
     now = now or utc_now()
-    given = _checked(vote)
+    given = checked_vote(vote)
     with database.write() as s:
         project = _find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
@@ -301,57 +298,6 @@ def _check_resent(earlier: Vote, annotator: str, given: Mapping[str, Any], choic
         )
 
 
-def _checked(vote: Mapping[str, Any]) -> dict[str, Any]:
-    """The vote's fields, in the form in which they are stored."""
-    choice = vote.get("choice")
-    if choice not in CHOICES:
-        raise UsageError(f"choice is {choice!r}; use one of {', '.join(CHOICES)}")
-    strength = vote.get("strength")
-    if strength is not None:
-        _check_int("strength", strength, 1, 3)
-        if choice not in ("left", "right"):
-            raise UsageError(f"strength is {strength} with {choice!r}; only a side can have one")
-    duration_ms = vote.get("duration_ms")
-    if duration_ms is not None:
-        _check_int("duration_ms", duration_ms, 0, 2**53)
-    showing_id = vote.get("showing_id")
-    _check_int("showing_id", showing_id, 1, 2**31 - 1)
-    reasons = vote.get("reasons") or []
-    if not isinstance(reasons, list) or not all(isinstance(each, str) for each in reasons):
-        raise UsageError(f"reasons is {reasons!r}; give a list of texts")
-    comment = vote.get("comment") or ""
-    if not isinstance(comment, str):
-        raise UsageError(f"comment is {comment!r}; give a text")
-    if len(comment) + sum(map(len, reasons)) > MAX_COMMENT:
-        raise UsageError(f"reasons and comment are over {MAX_COMMENT} characters; shorten them")
-    return {
-        "vote_id": _checked_uuid(vote.get("vote_id")),
-        "showing_id": showing_id,
-        "choice": choice,
-        "strength": strength,
-        "reasons": [_storable(each) for each in reasons],
-        "comment": _storable(comment),
-        "duration_ms": duration_ms,
-    }
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
-
-
-def _checked_uuid(value: object) -> str:
-    try:
-        return str(uuid.UUID(value if isinstance(value, str) else ""))
-    except ValueError:
-        raise UsageError(f"vote_id is {value!r}; give a UUID made for this vote") from None
-
-
-def _storable(text: str) -> str:
-    """A comment with a character that PostgreSQL cannot keep must not cost the vote."""
-    return re.sub("[\x00\ud800-\udfff]", "�", text)
-
-
 # --- undo ------------------------------------------------------------------------------------
 
 
@@ -391,7 +337,7 @@ def undo(
 def _vote_to_undo(s: Session, project_id: int, annotator: str, vote_id: str | None) -> Vote | None:
     if vote_id is None:
         return votes.last_vote(s, project_id, annotator)
-    vote = votes.get_vote(s, _checked_uuid(vote_id))
+    vote = votes.get_vote(s, checked_uuid(vote_id))
     if vote is None or vote.project_id != project_id or vote.annotator != annotator:
         raise NotFound(f"you have no vote {vote_id} in this project; reload the page")
     return vote
