@@ -82,6 +82,12 @@ def theme() -> Base:
         "block_info_text_color": "var(--rs-muted)",
         "border_color_primary": "var(--rs-line)",
         "border_color_accent": "var(--rs-accent)",
+        "color_accent_soft": "var(--rs-accent-soft)",
+        "checkbox_background_color_selected": "var(--rs-accent)",
+        "checkbox_border_color": "var(--rs-line-strong)",
+        "checkbox_border_color_selected": "var(--rs-accent)",
+        "checkbox_border_color_focus": "var(--rs-accent)",
+        "checkbox_label_background_fill_selected": "var(--rs-surface)",
         "input_background_fill": "var(--rs-surface)",
         "input_border_color": "var(--rs-line-strong)",
         "input_border_color_focus": "var(--rs-accent)",
@@ -101,8 +107,14 @@ def theme() -> Base:
         "button_cancel_text_color": "var(--rs-bad)",
         "button_cancel_border_color": "var(--rs-bad)",
     }
-    both = {**shared, **{f"{name}_dark": value for name, value in shared.items()}}
-    return base.set(**both)
+    dark = {f"{name}_dark": value for name, value in shared.items()}
+    sizes = {
+        "color_accent": "var(--rs-accent)",
+        "button_border_width": "1px",
+        "button_large_text_weight": "500",
+        "button_large_text_size": "0.9375rem",
+    }
+    return base.set(**shared, **dark, **sizes)
 
 
 def _properties(colours: dict[str, str]) -> str:
@@ -117,10 +129,24 @@ body { background: var(--rs-bg); }
 .gradio-container > .main { max-width: 1320px !important; margin: 0 auto !important;
   padding: 0 clamp(12px, 2.2vw, 28px) !important; width: 100%; box-sizing: border-box; }
 .gradio-container .html-container { padding: 0; }
-#rs-header { align-items: center; gap: 16px; padding: 8px 0; flex-wrap: nowrap; }
-#rs-header #rs-name { flex: 1 1 auto; min-width: 0; }
-#rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; color: var(--rs-ink); white-space: nowrap; }
-#rs-header #project-picker { flex: 0 1 280px; min-width: 130px !important; }
+/* One line with the name, the tabs and the project; Gradio's tab list is moved up into it. */
+#rs-header { align-items: center; gap: 16px; height: 56px; flex-wrap: nowrap; margin-bottom: -16px; }
+#rs-header > * { z-index: 3; }
+#rs-name { flex: 1 1 auto; min-width: 0; pointer-events: none; }
+#rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0;
+  color: var(--rs-ink); white-space: nowrap; }
+#project-picker { flex: 0 1 260px; min-width: 130px !important; }
+#rs-tabs > .tab-wrapper { height: 48px; padding-bottom: 0; margin-bottom: 4px; }
+#rs-tabs .tab-container { height: 48px; }
+#rs-tabs .tab-container::after { display: none; }
+#rs-tabs button[role="tab"] { min-height: 44px; color: var(--rs-muted); font-size: 0.9375rem; padding: 0 14px; }
+#rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
+@media (min-width: 900px) {
+  #rs-tabs { margin-top: -50px; }
+  #rs-tabs > .tab-wrapper { margin-inline: 176px 290px; }
+}
+.rs-side-by-side { gap: 18px; }
+.rs-line { align-items: end; gap: 12px; }
 .rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important; margin: 14px 0 0 !important; }
 .gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem; line-height: 1.55; }
 .gradio-container button { min-height: 40px; }

@@ -2,7 +2,6 @@
 
 const LONG_SYSTEM_PROMPT = 240;
 const LONG_TURN = 2400;
-const TURNS_SHOWN = 3;
 const ROLE_NAMES = { system: "System", user: "User", assistant: "Assistant", tool: "Tool" };
 
 function plainText(text, className = "") {
@@ -43,7 +42,9 @@ function renderConversation(target, messages) {
         : "System prompt"),
       plainText(message.content, "quiet")));
   }
-  const numFolded = turns.length > TURNS_SHOWN ? turns.length - TURNS_SHOWN : 0;
+  // On a phone the answers would start below the screen: only the last turn stays open there.
+  const numShown = globalThis.innerWidth < 760 ? 1 : 3;
+  const numFolded = Math.max(0, turns.length - numShown);
   if (numFolded) {
     parts.push(h("details", { class: "rs-fold" },
       h("summary", {}, plural(numFolded, "earlier turn", "earlier turns")),

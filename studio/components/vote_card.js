@@ -92,7 +92,7 @@ function showState() {
   if (showing) showPair(showing);
   else if (queue.problem) {
     state = "problem";
-    blank("Pairs cannot be fetched right now", `${sentence(queue.problem)} Trying again by itself; nothing you judged is lost.`,
+    blank("Pairs cannot be fetched right now", `${sentence(queue.problem)} ${queue.isGivenUp ? "" : "Trying again by itself; "}nothing you judged is lost.`,
       link("Try now", () => queue.retryNow(), "primary"));
   } else if (queue.isExhausted) {
     state = "empty";
@@ -139,7 +139,11 @@ function setSaveState(state, text, ...buttons) {
   const box = part("save");
   box.dataset.save = state;
   const line = part("save-text");
-  if (line.textContent !== text) line.textContent = text;
+  if (line.textContent !== text) {
+    const [head, ...rest] = text.split(": ");
+    const detail = state === "saved" ? h("span", { class: "rs-wide" }, `: ${rest.join(": ")}`) : null;
+    line.replaceChildren(...(detail ? [head, detail] : [text]));
+  }
   part("save-actions").replaceChildren(...buttons);
 }
 

@@ -159,6 +159,7 @@ class VoteQueue {
       this.fillPause = 0;
     } catch (error) {
       this.problem = error.message;
+      this.isGivenUp = error.isFinal;
       if (!error.isFinal) {
         this.fillPause = Math.min(LONGEST_PAUSE_MS, (this.fillPause || 500) * 2);
         this.fillTimer = setTimeout(() => this.fill(), this.fillPause);
@@ -282,7 +283,11 @@ class VoteQueue {
   async renew() {
     if (this.isStopped || document.visibilityState !== "visible" || !this.pairs.length) return;
     try {
-      await request(`${this.base}/renew`, { showing_ids: this.pairs.map((pair) => pair.showing_id) });
+      const ids = this.pairs.map((pair) => pair.showing_id);
+      const { lapsed = [] } = await request(`${this.base}/renew`, { showing_ids: ids });
+      // The pair being read stays: its verdict still counts. Others may have gone to somebody else.
+      this.pairs = this.pairs.filter((pair, i) => i === 0 || !lapsed.includes(pair.showing_id));
+      if (lapsed.length) this.fill();
     } catch (error) {
       this.note = `The pairs on this page could not be kept reserved: ${error.message}.`;
       this.changed("saving");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,10 +24,17 @@ MAX_CHARACTERS = 200_000
 
 def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Playground", id="playground") as tab:
-        with gr.Row(elem_classes="rs-row", equal_height=True):
+        with gr.Row(elem_classes="rs-line"):
             random_pair = gr.Button("Random pair", scale=0, min_width=150, elem_id="random-pair")
-            pair_id = gr.Number(
-                label="Pair number", precision=0, minimum=1, scale=0, min_width=150
+            pair_id = gr.Textbox(
+                show_label=False,
+                label="Pair number",
+                placeholder="Pair number",
+                max_lines=1,
+                container=False,
+                scale=0,
+                min_width=150,
+                elem_id="pair-number",
             )
             open_pair = gr.Button("Open pair", scale=0, min_width=130, elem_id="open-pair")
         with gr.Accordion("System prompt", open=False):
@@ -42,23 +50,22 @@ def build(ctx: TabContext) -> TabHandle:
             earlier = conversation("earlier-turns")
             forget = gr.Button("Leave earlier turns out", size="sm")
         prompt = _text("Prompt", 2, 12, "What the answers reply to", "playground-prompt")
-        with gr.Row(elem_classes="rs-row"):
-            answer_a = _text("Answer A", 6, 20, "One answer", "answer-a")
-            answer_b = _text("Answer B", 6, 20, "Another answer", "answer-b")
-        with gr.Row(elem_classes="rs-row"):
+        with gr.Row(elem_classes="rs-side-by-side"):
+            with gr.Column(min_width=300):
+                answer_a = _text("Answer A", 5, 20, "One answer", "answer-a")
+            with gr.Column(min_width=300):
+                answer_b = _text("Answer B", 5, 20, "Another answer", "answer-b")
+        with gr.Row(elem_classes="rs-line"):
             score = gr.Button("Score", variant="primary", scale=0, min_width=190, elem_id="score")
         told_here = notice("playground-notice")
         heatmap = token_heatmap()
     typed = [system, earlier, prompt, answer_a, answer_b]
     loaded = [*typed, earlier_box, pair_id, told_here, heatmap]
 
-    def load(project_id: int | None, wanted: int | str | None) -> tuple[Any, ...]:
+    def load(project_id: int | None, wanted: str) -> tuple[Any, ...]:
         unchanged = [gr.skip()] * (len(loaded) - 2)
-        if project_id is None or wanted is None:
-            missing = "Choose a project first." if project_id is None else "Give a pair's number."
-            return *unchanged, notice_value(missing, "error"), gr.skip()
         try:
-            pair = scoring.project_pair(ctx.database, project_id, wanted)
+            pair = _project_pair(ctx, project_id, wanted)
         except StudioError as error:
             return *unchanged, notice_value(sentence(error), "error"), gr.skip()
         return *_fields(pair), notice_value(verdict_line(pair)), ""
@@ -98,6 +105,15 @@ def _text(label: str, lines: int, max_lines: int, placeholder: str, elem_id: str
     )
 
 
+def _project_pair(ctx: TabContext, project_id: int | None, wanted: str) -> Mapping[str, Any]:
+    if project_id is None:
+        raise StudioError("no project is chosen; choose one above")
+    wanted = wanted.strip()
+    if wanted != "random" and not re.fullmatch(r"[0-9]{1,9}", wanted):
+        raise StudioError(f"{wanted!r} is not a pair's number; give one such as 12")
+    return scoring.project_pair(ctx.database, project_id, wanted)
+
+
 def _compare(
     ctx: TabContext,
     project_id: int | None,
@@ -131,7 +147,7 @@ def _fields(pair: Mapping[str, Any]) -> tuple[Any, ...]:
         pair["response_a"],
         pair["response_b"],
         gr.Group(visible=bool(messages)),
-        pair["pair_id"],
+        str(pair["pair_id"]),
     )
 
 

@@ -28,9 +28,17 @@ def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Projects", id="projects") as tab:
         gr.Markdown("## Projects", elem_classes="rs-h")
         listing = data_table("project-list", "Projects")
-        with gr.Row(elem_classes="rs-row", equal_height=True):
+        with gr.Row(elem_classes="rs-line"):
             archive = gr.Button("Archive this project", scale=0, min_width=190)
-            archived = RowPicker([], label="Archived projects", scale=0, min_width=260)
+            archived = RowPicker(
+                [],
+                label="Archived projects",
+                info="Archived projects",
+                show_label=False,
+                container=False,
+                scale=0,
+                min_width=240,
+            )
             restore = gr.Button("Restore", scale=0, min_width=130)
         imports = _import_section(ctx)
         creation = _create_section(ctx)
@@ -72,7 +80,7 @@ Section = tuple[gr.Button, Any, list[Any], list[Any]]
 
 def _import_section(ctx: TabContext) -> Section:
     gr.Markdown("## Import a file", elem_classes="rs-h")
-    with gr.Row(elem_classes="rs-row", equal_height=False):
+    with gr.Row(elem_classes="rs-side-by-side"):
         file = gr.File(
             label="JSONL, CSV or Parquet (also .gz)",
             file_types=FILE_TYPES,
@@ -139,7 +147,7 @@ def _import(
 
 def _create_section(ctx: TabContext) -> Section:
     gr.Markdown("## New project", elem_classes="rs-h")
-    with gr.Row(elem_classes="rs-row", equal_height=False):
+    with gr.Row(elem_classes="rs-side-by-side"):
         with gr.Column(scale=2, min_width=280):
             name = gr.Textbox(label="Name", max_lines=1, max_length=100, elem_id="new-name")
             wanted = gr.Number(1, label="Votes wanted for each pair", precision=0, minimum=1)

@@ -38,7 +38,7 @@ PLOTS = (
 
 def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Train", id="train") as tab:
-        with gr.Row(elem_classes="rs-row", equal_height=False):
+        with gr.Row(elem_classes="rs-side-by-side"):
             with gr.Column(scale=5, min_width=280):
                 headline = train_panel("headline")
             with gr.Column(scale=0, min_width=190):
