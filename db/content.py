@@ -149,7 +149,7 @@ def _ids(
     statement = select(model.content_hash, model.id).where(
         model.content_hash.in_(list(hashes)), condition
     )
-    return dict(s.execute(statement).tuples().all())
+    return dict(s.execute(statement).all())
 
 
 def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime) -> dict[str, int]:
@@ -195,7 +195,7 @@ def _response_ids(s: Session, by_hash: dict[str, tuple[int, str]]) -> dict[str, 
         select(Response.content_hash, Response.prompt_id, Response.id).where(
             Response.content_hash.in_(list(by_hash))
         )
-    ).tuples()
+    )
     return {key: id_ for key, prompt_id, id_ in rows if by_hash[key][0] == prompt_id}
 
 
@@ -285,7 +285,7 @@ def _verdicts(
             Vote.pair_id.in_(pairs), Vote.imported.is_(True), Vote.retracted_at.is_(None)
         )
     )
-    return {(pair_id, annotator): choice for pair_id, annotator, choice in rows.tuples()}
+    return {(pair_id, annotator): choice for pair_id, annotator, choice in rows}
 
 
 def _results(
@@ -346,9 +346,7 @@ def get_pair(s: Session, project_id: int, pair_id: int) -> PairText | None:
 
 def get_pairs(s: Session, project_id: int, pair_ids: Sequence[int]) -> dict[int, PairText]:
     """The pairs of the project among `pair_ids`, by id."""
-    rows = s.execute(
-        select_pairs().where(Pair.project_id == project_id, Pair.id.in_(pair_ids))
-    ).tuples()
+    rows = s.execute(select_pairs().where(Pair.project_id == project_id, Pair.id.in_(pair_ids)))
     return {row[0]: PairText(*row) for row in rows}
 
 
@@ -361,7 +359,7 @@ def iter_pairs(s: Session, project_id: int, size: int) -> Iterator[list[PairText
             .where(Pair.project_id == project_id, Pair.id > last)
             .order_by(Pair.id)
             .limit(size)
-        ).tuples()
+        )
         chunk = [PairText(*row) for row in rows]
         if not chunk:
             return

@@ -74,9 +74,7 @@ def count(s: Session, project_id: int) -> ProjectCounts:
             select(Vote.imported, func.count())
             .where(Vote.project_id == project_id, Vote.retracted_at.is_(None))
             .group_by(Vote.imported)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return ProjectCounts(
         num_pairs=count_pairs(s, project_id),

@@ -142,9 +142,7 @@ def progress(s: Session, project_id: int, annotator: str, now: datetime) -> Prog
                     Vote.retracted_at.is_(None),
                 )
                 .group_by(Vote.choice)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
     )
     people = Counter[str]()

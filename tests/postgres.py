@@ -68,9 +68,10 @@ class PostgresServer:
 
 
 def _find_programs() -> Path:
-    for found in (shutil.which("initdb"), *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))):
-        if found:
-            return Path(found).parent
+    on_path = shutil.which("initdb")
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    for found in ([Path(on_path)] if on_path else []) + installed[-1:]:
+        return found.parent
     pytest.fail(
         "no PostgreSQL server programs (initdb) on PATH or under /usr/lib/postgresql: install "
         "postgresql, or set STUDIO_TEST_POSTGRES_URL, or STUDIO_TEST_SKIP_POSTGRES=1 to go without",
