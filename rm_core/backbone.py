@@ -298,7 +298,8 @@ def choose_device(requested: str = "auto") -> str:
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if requested.startswith("cuda") and not torch.cuda.is_available():
         raise BackboneError(
-            f"The device {requested!r} was asked for and torch sees no CUDA device; use cpu or auto."
+            f"The device {requested!r} was asked for and torch sees no CUDA device; "
+            "use cpu or auto."
         )
     try:
         return str(torch.device(requested))

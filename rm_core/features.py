@@ -3,11 +3,13 @@
 Content-addressed per answer: a record's key is a hash of everything that decides its numbers
 (backbone revision, dtype, tokenizer, scoring template, length limits, prompt and response), so a
 new vote needs no encoding and a new pair at most two answers. The key is taken over the texts, not
-over the token ids that follow from them: looking an answer up needs no tokenizer (docs/decisions/0002).
+over the token ids that follow from them: looking an answer up needs no tokenizer
+(docs/decisions/0002).
 
 One SQLite file (write-ahead log), shared by processes. Two kinds of record for an answer and layer:
 
-- `summary`, kept for good: mean over the response's T tokens and the end token's state, 2 x H float32;
+- `summary`, kept for good: mean over the response's T tokens and the end token's state, 2 x H
+  float32;
 - `tokens`, evictable: all T states, T x H float32.
 
 Each has a CRC-32; a damaged record is dropped, counted, and encoded again.

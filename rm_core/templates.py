@@ -83,7 +83,7 @@ def _tail(tokenizer: Any, template: str) -> str:
     rendered = render(
         tokenizer, template, [*_PROBE_PROMPT, {"role": "assistant", "content": _PROBE}]
     )
-    head, found, tail = rendered.rpartition(_PROBE)
+    _, found, tail = rendered.rpartition(_PROBE)
     if not found:
         raise BackboneError(
             f"The chat template drops the assistant's text: {rendered[-200:]!r} does not contain "

@@ -10,7 +10,6 @@ fraction of a second. The same pairs, config and features give the same head to 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -196,7 +195,6 @@ def _encode(
 
 def _split(encoded: list[PreferencePair], config: TrainConfig, report: EncodeReport) -> _Data:
     """Held-out pairs apart, or all together where too few prompts are held out."""
-    left_out = Counter(reason.split(" tokens")[0] for _, reason in report.refused)
     _check_enough(encoded)
     heldout = [p for p in encoded if p.split == "heldout"]
     train_pairs = [p for p in encoded if p.split != "heldout"]
@@ -204,7 +202,7 @@ def _split(encoded: list[PreferencePair], config: TrainConfig, report: EncodeRep
     trainable = len({p.group for p in train_pairs}) >= 2 and any(
         p.target != 0.5 for p in train_pairs
     )
-    refused = {"answers_refused_by_limits": len(report.refused)} if left_out else {}
+    refused = {"answers_refused": len(report.refused)} if report.refused else {}
     if prompts >= config.min_heldout_prompts and trainable:
         return _Data(train_pairs, heldout, "heldout", refused)
     return _Data(encoded, [], "cross-validation", refused)
@@ -237,7 +235,8 @@ def load_features(
         if config.objective == "token":
             by_key = dict(store.token_states(keys, layer))
             states[number] = [by_key[key] for key in keys]
-    return PairFeatures(layer, *sides, *states)
+    mean_a, end_a, mean_b, end_b = sides
+    return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1])
 
 
 def _recipes(config: TrainConfig) -> list[Recipe]:

@@ -198,6 +198,7 @@ def load(
         BackboneError: weights that cannot be read, an unknown device or dtype.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     if dtype not in DTYPES:
@@ -221,7 +222,7 @@ def load(
             use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(info.directory, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(
             f"The backbone {info.name} in {info.directory} cannot be loaded: {first[:300]}."

@@ -1,0 +1,148 @@
+"""Packed trees give the numbers of answers encoded alone, whatever the architecture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from rm_core.backbone import BackboneInfo, prepare
+from rm_core.errors import BackboneError
+from rm_core.transformer import Tree, load
+from tests.tiny_backbone import build_tokenizer
+
+COMMON = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+}
+GATED = {"intermediate_size": 64, "num_key_value_heads": 2}
+SHAPES = {
+    "llama": transformers.LlamaConfig(**COMMON, **GATED, tie_word_embeddings=False),
+    "qwen2": transformers.Qwen2Config(**COMMON, **GATED, tie_word_embeddings=True),
+    "qwen3": transformers.Qwen3Config(**COMMON, **GATED, head_dim=8),
+    "mistral-sliding": transformers.MistralConfig(**COMMON, **GATED, sliding_window=24),
+    "gpt2": transformers.GPT2Config(
+        vocab_size=320, n_embd=32, n_layer=4, n_head=4, n_positions=256
+    ),
+    "gpt-neox": transformers.GPTNeoXConfig(**COMMON, intermediate_size=64),
+    "opt": transformers.OPTConfig(**COMMON, ffn_dim=64, word_embed_proj_dim=32),
+}
+TREES = [
+    Tree(list(range(10, 22)), [list(range(30, 39)), list(range(50, 54)), [60]]),
+    Tree([], [[5, 6, 7], [8]]),
+    Tree([9, 10], [[11, 12, 13, 14]]),
+]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def shaped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_config(SHAPES[request.param])
+    model.save_pretrained(directory)
+    build_tokenizer(directory)
+    return model.eval(), prepare(str(directory), directory / "cache")
+
+
+def reference(model, prefix: list[int], branch: list[int], layer: int) -> torch.Tensor:
+    """States of the branch by a model that was really cut to `layer` layers."""
+    config = model.config.__class__.from_dict(model.config.to_dict())
+    config.num_hidden_layers = layer
+    for name, value in list(vars(config).items()):
+        if name.endswith("types") and isinstance(value, list):
+            setattr(config, name, value[:layer])
+    cut = transformers.AutoModelForCausalLM.from_config(config)
+    cut.load_state_dict(model.state_dict(), strict=False)
+    with torch.inference_mode():
+        out = cut.eval().get_decoder()(torch.tensor([prefix + branch])).last_hidden_state[0]
+    return out[len(prefix) :]
+
+
+def test_packed_states_are_those_of_a_model_cut_to_the_layer(shaped) -> None:
+    model, info = shaped
+    layers = [2, 3]
+    backbone = load(info, device="cpu", num_layers=3)
+    for tree, branches in zip(TREES, backbone.states(TREES, layers), strict=True):
+        for branch, by_layer in zip(tree.branches, branches, strict=True):
+            for layer in layers:
+                expected = reference(model, tree.prefix, branch, layer)
+                torch.testing.assert_close(by_layer[layer][1:], expected, atol=2e-5, rtol=1e-4)
+
+
+def test_a_tree_longer_than_the_sliding_window_is_encoded_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_config(SHAPES["mistral-sliding"]).eval()
+    model.save_pretrained(tmp_path)
+    build_tokenizer(tmp_path)
+    backbone = load(prepare(str(tmp_path), tmp_path / "cache"), device="cpu", num_layers=4)
+    assert backbone.attention == "packed"
+    prefix, branch = list(range(10, 40)), list(range(40, 60))
+    got = backbone.states([Tree(prefix, [branch, [7]])], [4])[0][0][4][1:]
+    torch.testing.assert_close(got, reference(model, prefix, branch, 4), atol=2e-5, rtol=1e-4)
+
+
+def test_grouping_and_order_change_nothing(info: BackboneInfo) -> None:
+    backbone = load(info, device="cpu")
+    together = backbone.states(TREES, [2, 4])
+    for index, tree in enumerate(TREES):
+        alone = backbone.states([tree], [2, 4])[0]
+        turned = backbone.states([Tree(tree.prefix, tree.branches[::-1])], [2, 4])[0][::-1]
+        for a, b, c in zip(together[index], alone, turned, strict=True):
+            for layer in (2, 4):
+                torch.testing.assert_close(a[layer], b[layer], atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(a[layer], c[layer], atol=1e-5, rtol=1e-5)
+
+
+def test_row_zero_is_the_token_before_the_answer(info: BackboneInfo) -> None:
+    backbone = load(info, device="cpu")
+    with_prompt, without = backbone.states([Tree([9, 10], [[11]]), Tree([], [[9, 10, 11]])], [4])
+    torch.testing.assert_close(with_prompt[0][4][0], without[0][4][2], atol=1e-5, rtol=1e-5)
+    assert not without[0][4][0].any()
+
+
+def test_an_architecture_that_cannot_be_packed_falls_back_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = transformers.MambaConfig(
+        vocab_size=320, hidden_size=32, num_hidden_layers=3, state_size=4
+    )
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    build_tokenizer(tmp_path)
+    backbone = load(prepare(str(tmp_path), tmp_path / "cache"), device="cpu")
+    assert backbone.attention == "plain"
+    assert "packed attention" in caplog.text
+    got = backbone.states([Tree([9, 10], [[11, 12], [13]])], [3])[0][0][3][1:]
+    with torch.inference_mode():
+        out = model.get_decoder()(torch.tensor([[9, 10, 11, 12]])).last_hidden_state[0, 2:]
+    torch.testing.assert_close(got, out, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"num_layers": 9}, "Layer 9 was asked for and .* has 4"),
+        ({"dtype": "float8"}, "dtype 'float8' is not known"),
+        ({"device": "warp"}, "No device is called 'warp'"),
+    ],
+)
+def test_loading_with_wrong_settings_says_which(info: BackboneInfo, asked, message: str) -> None:
+    with pytest.raises(BackboneError, match=message):
+        load(info, **({"device": "cpu"} | asked))
+
+
+def test_damaged_weights_are_one_clear_error(info: BackboneInfo, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(info.directory, copy)
+    (copy / "model.safetensors").write_bytes(b"not a tensor file")
+    with pytest.raises(BackboneError, match="cannot be loaded"):
+        load(replace(info, directory=str(copy)), device="cpu")
