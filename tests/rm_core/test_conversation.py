@@ -43,7 +43,9 @@ def test_ids_are_those_of_the_whole_rendered_text_and_end_with_the_turn(
     encoder: ConversationEncoder, tokenizer, response: str
 ) -> None:
     encoded = encoder.answer(encoder.prompt(USER), response)
-    whole = f"<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n{response}<|im_end|>"
+    whole = (
+        f"<|im_start|>user\nName a fruit.<|im_end|>\n<|im_start|>assistant\n{response}<|im_end|>"
+    )
     assert encoded.input_ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert encoded.input_ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert sum(encoded.response_mask) == encoded.num_response_tokens == len(encoded.offsets)
@@ -101,15 +103,11 @@ def test_a_last_turn_over_the_limit_is_refused_with_its_length(
         encoder.prompt([{"role": "user", "content": "b" * 100}])
 
 
-def test_a_long_response_is_refused_or_cut_but_keeps_its_end(
-    tokenizer, info: BackboneInfo
-) -> None:
+def test_a_long_response_is_refused_or_cut_but_keeps_its_end(tokenizer, info: BackboneInfo) -> None:
     refusing = ConversationEncoder(tokenizer, info, Limits(max_response_tokens=10))
     with pytest.raises(AnswerError, match="31 tokens and the limit is 10"):
         refusing.answer(refusing.prompt(USER), "b" * 30)
-    cutting = ConversationEncoder(
-        tokenizer, info, Limits(max_response_tokens=10, over_long="cut")
-    )
+    cutting = ConversationEncoder(tokenizer, info, Limits(max_response_tokens=10, over_long="cut"))
     cut = cutting.answer(cutting.prompt(USER), "b" * 30)
     assert cut.num_response_tokens == 10
     assert cut.num_cut_tokens == 21
@@ -149,9 +147,7 @@ def test_a_template_that_rewrites_the_answer_is_refused(tokenizer, info: Backbon
         encoder.answer(encoder.prompt(USER), "SHOUTED")
 
 
-def test_a_prompt_that_the_template_refuses_names_its_roles(
-    tokenizer, info: BackboneInfo
-) -> None:
+def test_a_prompt_that_the_template_refuses_names_its_roles(tokenizer, info: BackboneInfo) -> None:
     strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
     encoder = with_template(tokenizer, info, strict + CHATML)
     with pytest.raises(AnswerError, match=r"\['system', 'user'\].*no system"):

@@ -42,7 +42,10 @@ def by_scipy(r: Rows, penalty: float) -> np.ndarray:
 
     assert check_grad(value, gradient, np.full(r.features.shape[1], 0.1)) < 1e-3
     found = minimize(
-        value, np.zeros(r.features.shape[1]), jac=gradient, method="BFGS",
+        value,
+        np.zeros(r.features.shape[1]),
+        jac=gradient,
+        method="BFGS",
         options={"gtol": 1e-10, "maxiter": 5000},
     )
     return found.x
@@ -94,7 +97,9 @@ def test_left_out_logits_are_close_to_truly_leaving_prompts_out(groups: int | No
 def test_the_chosen_penalty_is_the_best_of_the_path_and_noise_gets_a_strong_one() -> None:
     rng = np.random.default_rng(0)
     noise = Rows(
-        rng.normal(size=(100, 50)), rng.integers(0, 2, 100).astype(float), np.ones(100),
+        rng.normal(size=(100, 50)),
+        rng.integers(0, 2, 100).astype(float),
+        np.ones(100),
         np.arange(100),
     )
     chosen = choose_penalty(Problem(noise))
@@ -110,11 +115,12 @@ def test_swapping_every_pair_negates_the_head() -> None:
     r = rows(50, 8)
     swapped = Rows(-r.features, 1 - r.target, r.weight, r.group)
     one, two = Problem(r), Problem(swapped)
+    np.testing.assert_allclose(one.theta(one.solve(0.1)), two.theta(two.solve(0.1)), atol=1e-8)
     np.testing.assert_allclose(
-        one.theta(one.solve(0.1)), two.theta(two.solve(0.1)), atol=1e-8
+        r.features @ one.theta(one.solve(0.1)),
+        -(swapped.features @ two.theta(two.solve(0.1))),
+        atol=1e-8,
     )
-    np.testing.assert_allclose(r.features @ one.theta(one.solve(0.1)),
-                               -(swapped.features @ two.theta(two.solve(0.1))), atol=1e-8)
 
 
 def test_equal_rewards_cost_ln_2() -> None:
