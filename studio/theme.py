@@ -125,21 +125,24 @@ _LAYOUT = """
 html { scroll-padding-top: 64px; }
 body { background: var(--rs-bg); }
 /* Gradio hides the overflow here, which would stop everything inside from being sticky. */
-.gradio-container { max-width: none !important; overflow: visible !important; padding: 0 !important; }
+.gradio-container { max-width: none !important; overflow: visible !important;
+  padding: 0 !important; }
 .gradio-container > .main { max-width: 1320px !important; margin: 0 auto !important;
   padding: 0 clamp(12px, 2.2vw, 28px) !important; width: 100%; box-sizing: border-box; }
 .gradio-container .html-container { padding: 0; }
 /* One line with the name, the tabs and the project; Gradio's tab list is moved up into it. */
-#rs-header { align-items: center; gap: 16px; height: 56px; flex-wrap: nowrap; margin-bottom: -16px; }
+#rs-header { align-items: center; gap: 16px; height: 56px; flex-wrap: nowrap;
+  margin-bottom: -16px; }
 #rs-header > * { z-index: 3; }
 #rs-name { flex: 1 1 auto; min-width: 0; pointer-events: none; }
 #rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0;
   color: var(--rs-ink); white-space: nowrap; }
 #project-picker { flex: 0 1 260px; min-width: 130px !important; }
-#rs-tabs > .tab-wrapper { height: 48px; padding-bottom: 0; margin-bottom: 4px; }
+#rs-tabs > .tab-wrapper { height: 48px; padding-bottom: 0; margin-bottom: 12px; }
 #rs-tabs .tab-container { height: 48px; }
 #rs-tabs .tab-container::after { display: none; }
-#rs-tabs button[role="tab"] { min-height: 44px; color: var(--rs-muted); font-size: 0.9375rem; padding: 0 14px; }
+#rs-tabs button[role="tab"] { min-height: 44px; color: var(--rs-muted); font-size: 0.9375rem;
+  padding: 0 14px; }
 #rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
 @media (min-width: 900px) {
   #rs-tabs { margin-top: -50px; }
@@ -147,8 +150,10 @@ body { background: var(--rs-bg); }
 }
 .rs-side-by-side { gap: 18px; }
 .rs-line { align-items: end; gap: 12px; }
-.rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important; margin: 14px 0 0 !important; }
-.gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem; line-height: 1.55; }
+.rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important;
+  margin: 14px 0 0 !important; }
+.gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem;
+  line-height: 1.55; }
 .gradio-container button { min-height: 40px; }
 @keyframes rs-slide { from { margin-inline-start: 0; } to { margin-inline-start: 70%; } }
 footer { display: none !important; }

@@ -24,7 +24,7 @@ def level(score: float | None, scale: float) -> int:
 
 
 def scale_of(scores: Iterable[float | None]) -> float:
-    """Where the scale ends: the 98th percentile of |score|, so that one outlier does not pale all."""
+    """Where the scale ends: the 98th percentile of |score|: one outlier does not pale all."""
     sizes = sorted(abs(score) for score in scores if score is not None)
     if not sizes or sizes[-1] == 0:
         return 1.0

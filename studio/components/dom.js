@@ -27,9 +27,10 @@ function signed(number, decimals = 3) {
 
 function seconds(value) {
   if (value === null || value === undefined) return "";
-  if (value < 60) return `${Math.max(0, Math.round(value))} s`;
-  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
-  return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`;
+  const whole = Math.max(0, Math.round(value));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 // Values travel as JSON text: cheap for Gradio to compare, and nothing in them is a template.

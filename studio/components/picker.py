@@ -1,7 +1,8 @@
 """A dropdown of rows that come and go: the choice is checked by the services, not by the widget.
 
-Gradio refuses a value that was not among the choices when *this* session last saw them, so a
-project made in another window, or a page left open over a restart, would get an odd error.
+Gradio refuses a value that was not among the choices when the page was built, so a page left open
+over a restart of the server would get an odd error. (Not a subclass: Gradio writes a .pyi file
+beside the source of every component class it meets.)
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from typing import Any
 import gradio as gr
 
 
-class RowPicker(gr.Dropdown):
-    """The value is a row's id, or None."""
+def row_picker(**options: Any) -> gr.Dropdown:
+    """A dropdown whose value is a row's id, or None."""
+    picker = gr.Dropdown([], value=None, **options)
+    picker.preprocess = row_id  # type: ignore[method-assign]
+    return picker
 
-    is_template = True  # drawn by the page's ordinary dropdown
 
-    def preprocess(self, payload: Any) -> int | None:
-        return payload if isinstance(payload, int) and not isinstance(payload, bool) else None
+def row_id(payload: Any) -> int | None:
+    """The id that the browser sent, if it is one."""
+    return payload if isinstance(payload, int) and not isinstance(payload, bool) else None

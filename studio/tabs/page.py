@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from studio.components.picker import RowPicker
+from studio.components.picker import row_picker
 from studio.tabs import label, playground, projects, train
 from studio.tabs.context import QUICK, TabContext, told
 
@@ -40,9 +40,7 @@ def build_blocks(database: Database, settings: Settings) -> gr.Blocks:
     ) as demo:
         with gr.Row(elem_id="rs-header"):
             gr.HTML("<h1>Reward Studio</h1>", elem_id="rs-name", apply_default_css=False)
-            picker = RowPicker(
-                [],
-                value=None,
+            picker = row_picker(
                 label="Project",
                 show_label=False,
                 container=False,
@@ -66,4 +64,3 @@ def build_blocks(database: Database, settings: Settings) -> gr.Blocks:
         loading = demo.load(choose, remembered, picker, js=READ_CHOICE, **QUICK)
         loading.then(None, None, None, js=MARK_READY, **QUICK)
     return demo
-

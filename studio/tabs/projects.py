@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from studio.components.data_table import data_table, table_value
-from studio.components.notice import notice, notice_value
-from studio.components.picker import RowPicker
+from studio.components.notice import Kind, notice, notice_value
+from studio.components.picker import row_picker
 from studio.services import backbones, encoding, importing, projects
 from studio.services.errors import StudioError
 from studio.services.projects import ProjectInfo
@@ -30,8 +30,7 @@ def build(ctx: TabContext) -> TabHandle:
         listing = data_table("project-list", "Projects")
         with gr.Row(elem_classes="rs-line"):
             archive = gr.Button("Archive this project", scale=0, min_width=190)
-            archived = RowPicker(
-                [],
+            archived = row_picker(
                 label="Archived projects",
                 info="Archived projects",
                 show_label=False,
@@ -109,7 +108,7 @@ def _import_section(ctx: TabContext) -> Section:
             report = _import(ctx, project_id, path, name, purpose, dry_run)
         except StudioError as error:
             return notice_value(sentence(error), "error"), "", project_id
-        kind = "warning" if report.num_refused else "good"
+        kind: Kind = "warning" if report.num_refused else "good"
         chosen = report.project_id if report.project_id is not None else project_id
         return notice_value(summary(report), kind), refused_table(report), _choice(ctx, chosen)
 
@@ -195,7 +194,8 @@ def _choice(ctx: TabContext, project_id: int | None) -> gr.Dropdown:
 
 
 def _archived_update(ctx: TabContext) -> gr.Dropdown:
-    away = [each for each in projects.list_all(ctx.database, include_archived=True) if each.archived]
+    there = projects.list_all(ctx.database, include_archived=True)
+    away = [each for each in there if each.archived]
     return gr.Dropdown(choices=[(each.name, each.id) for each in away], value=None)
 
 

@@ -189,9 +189,7 @@ def comparison_of(*responses: str) -> dict[str, Any]:
     for response in responses:
         tokens = word_tokens(response)
         reward = sum(token["contribution"] for token in tokens)
-        answers.append(
-            {"reward": reward, "tokens": tokens, "prompt_value": 0.12, "warnings": []}
-        )
+        answers.append({"reward": reward, "tokens": tokens, "prompt_value": 0.12, "warnings": []})
     return {
         "checkpoint": {"id": 3},
         "backbone": "SmolLM2-135M-Instruct",

@@ -1,0 +1,145 @@
+"""Properties of every component: no data in templates, no foreign request, a known key map."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+import gradio as gr
+import pytest
+
+from studio.components import assets
+from studio.components.conversation import (
+    conversation,
+    conversation_messages,
+    conversation_value,
+)
+from studio.components.data_table import data_table, table_value
+from studio.components.notice import notice, notice_value
+from studio.components.picker import row_picker
+from studio.components.token_heatmap import token_heatmap
+from studio.components.train_panel import headline_value, results_value, run_value, train_panel
+from studio.components.vote_card import ACTIONS, VERDICTS, vote_card, vote_card_value
+from studio.theme import CSS, HEAD, theme
+
+MAKERS = [
+    vote_card,
+    token_heatmap,
+    lambda: conversation("c"),
+    lambda: notice("n"),
+    lambda: data_table("t", "T"),
+    lambda: train_panel("run"),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_templates_take_no_data(make) -> None:
+    """Gradio fills `${value}` unescaped, and runs `${...}` even inside what {{value}} wrote."""
+    with gr.Blocks():
+        component = make()
+    for text in (component.html_template, component.css_template):
+        assert "${" not in text
+        assert "{{" not in text
+        assert "`" not in text
+
+
+def test_nothing_refers_to_another_host() -> None:
+    package = files("studio.components")
+    texts = [entry.read_text("utf-8") for entry in package.iterdir() if entry.is_file()]
+    for text in [*texts, CSS, HEAD, theme()._get_theme_css()]:
+        assert "https://" not in text
+        assert "http://" not in text.replace("xmlns='http://www.w3.org/2000/svg'", "")
+        assert "@import" not in text
+
+
+def test_a_style_that_gradio_would_rewrite_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "asset", lambda name: 'a::before { content: "\\2026"; }')
+    with pytest.raises(ValueError, match=r"bad\.css has"):
+        assets.style("bad.css")
+
+
+def test_keys_are_unique_and_leave_those_of_later_features_alone() -> None:
+    keys = [each.key for each in (*VERDICTS, *ACTIONS)]
+    assert len(set(keys)) == len(keys)
+    assert not {"d", "e", "c"} & set(keys)
+    assert [v.key for v in VERDICTS if v.choice == "left"] == ["1", "2", "3"]
+    assert [v.strength for v in VERDICTS if v.choice == "left"] == [3, 2, 1]
+    assert [v.strength for v in VERDICTS if v.choice == "right"] == [1, 2, 3]
+
+
+def test_the_card_names_its_projects_routes_and_nothing_without_a_project() -> None:
+    assert json.loads(vote_card_value(7))["base"] == "/api/projects/7/label"
+    assert vote_card_value(7, "ann") != vote_card_value(7, "ben")
+    assert vote_card_value(None) == ""
+
+
+def test_messages_survive_the_way_through_the_page() -> None:
+    messages = [{"role": "user", "content": "<b>`${x}`</b>\n你好"}]
+    value = conversation_value(messages)
+    assert "<" not in value
+    assert conversation_messages(value) == messages
+    assert conversation_messages("") == []
+
+
+def test_a_notice_without_text_is_empty() -> None:
+    assert notice_value("") == ""
+    assert json.loads(notice_value("No <b>", "error")) == {"text": "No <b>", "kind": "error"}
+
+
+def test_table_cells_are_text() -> None:
+    value = json.loads(table_value(["a", "b"], [(1, None)]))
+    assert value["rows"] == [["1", ""]]
+
+
+def test_a_picker_takes_ids_only_and_does_not_ask_what_it_once_offered() -> None:
+    picker = row_picker(label="Project")
+    assert picker.preprocess(2) == 2
+    assert picker.preprocess("2") is None
+    assert picker.preprocess(None) is None
+
+
+def status(**changes) -> dict:
+    run = {
+        "id": 4,
+        "kind": "train",
+        "status": "succeeded",
+        "trigger": "click",
+        "stage": None,
+        "done": 0,
+        "total": 0,
+        "device": "cpu",
+        "created_at": "2026-01-01T10:00:00+00:00",
+        "finished_at": "2026-01-01T10:00:09+00:00",
+        "elapsed_s": 9.0,
+        "eta_s": None,
+        "error": None,
+        "checkpoint_id": 2,
+    }
+    return {
+        "project_id": 1,
+        "new_judged": 5,
+        "checkpoint": None,
+        "active": None,
+        "unfinished": [],
+        "recent": [run],
+        "why_not_trainable": None,
+    } | changes
+
+
+def test_a_run_at_work_moves_only_its_own_part_of_the_page() -> None:
+    running = dict(status()["recent"][0], status="running", finished_at=None, checkpoint_id=None)
+    early, late = ({**running, "elapsed_s": elapsed} for elapsed in (1.0, 3.0))
+    before = status(active=early, unfinished=[early], recent=[early])
+    after = status(active=late, unfinished=[late], recent=[late])
+    assert run_value(before) != run_value(after)
+    assert headline_value(before) == headline_value(after)
+    assert results_value(before) == results_value(after)
+
+
+def test_a_failure_is_shown_with_its_log_until_something_newer_ran() -> None:
+    failed = dict(status()["recent"][0], status="failed", error="out of disk")
+    assert (
+        json.loads(run_value(status(recent=[failed]), "last line"))["failed"]["log"] == "last line"
+    )
+    later = [status()["recent"][0], failed]
+    assert json.loads(run_value(status(recent=later)))["failed"] is None
