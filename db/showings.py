@@ -14,7 +14,7 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Pair, Selection, Slot
-from db.slots import ClaimedSlot
+from db.slots import ClaimedSlot, free
 
 
 def add_showing(
@@ -67,8 +67,11 @@ def open_showings(s: Session, project_id: int, annotator: str) -> list[Selection
 def close_lapsed(
     s: Session, project_id: int, annotator: str, standing: Sequence[int], now: datetime
 ) -> None:
-    """Close the annotator's open showings that are not among those still standing."""
-    s.execute(
+    """Close the annotator's open showings that are not among those still standing.
+
+    What is still leased for one of them (its pair was paused) goes back to the queue.
+    """
+    lapsed = s.execute(
         update(Selection)
         .where(
             Selection.project_id == project_id,
@@ -76,9 +79,12 @@ def close_lapsed(
             Selection.closed_at.is_(None),
             Selection.id.not_in(standing),
         )
-        .values(closed_at=now),
+        .values(closed_at=now)
+        .returning(Selection.pair_id),
         execution_options={"synchronize_session": False},
     )
+    for pair_id in lapsed.scalars().all():
+        free(s, pair_id, annotator)
 
 
 def close_for_pair(s: Session, pair_id: int, annotator: str, now: datetime) -> None:
