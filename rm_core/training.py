@@ -18,12 +18,11 @@ from rm_core.backbone import BackboneInfo
 from rm_core.config import TrainConfig
 from rm_core.encoding import EncodeProgress, EncodeReport, encode_missing
 from rm_core.errors import FeatureStoreError, Stopped, TrainingDataError
-from rm_core.evaluation import cross_validated, evaluate_pairs, learn_baselines
 from rm_core.features import FeatureStore
 from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
-from rm_core.solver import calibration_scale, mean_log_loss
+from rm_core.validation import Fitted, validate_by_folds, validate_heldout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,18 +99,21 @@ def train(
     data = _split(encoded, config, report)
 
     hooks.on_stage("fitting")
-    fits, candidates = _fit_candidates(data, layers, info, store, config, hooks)
-    best = min(range(len(candidates)), key=lambda i: candidates[i].choice.log_loss)
-    fit, chosen = fits[best], candidates[best]
-    outcome = fit.outcome
-    scale = calibration_scale(chosen.choice.left_out, outcome.target, outcome.weight)
-    fitted = _Fitted(fit, chosen, scale, learn_baselines(data.train))
+    fit, candidates = _fit_candidates(data, layers, info, store, config, hooks)
+    chosen = min(candidates, key=lambda c: c.choice.log_loss)
+    fitted = Fitted.of(fit, chosen)
 
     hooks.on_stage("evaluating")
+    features = load_features(data.train, chosen.layer, info, store, config)
     if data.evaluation == "heldout":
-        head, metrics = _evaluate_heldout(fitted, data, info, store, config, hooks)
+        heldout = load_features(data.heldout, chosen.layer, info, store, config)
+        head, metrics = validate_heldout(
+            fitted, features, data.heldout, heldout, config.seed, hooks.on_metrics
+        )
     else:
-        head, metrics = _evaluate_by_folds(fitted, data, info, store, config, hooks)
+        head, metrics = validate_by_folds(
+            fitted, features, config.num_folds, config.seed, hooks.on_metrics
+        )
     metrics |= {
         "evaluation": data.evaluation,
         "num_pairs": len(data.train) + len(data.heldout),
@@ -125,21 +127,6 @@ def train(
     described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
     manifest = _manifest(head, fitted, info, config, metrics, described)
     return TrainResult(head, metrics, described, manifest)
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """The chosen candidate with what its left-out logits taught."""
-
-    fit: Fit
-    candidate: Candidate
-    calibration_scale: float
-    baselines: dict[str, str]
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The part that evaluation needs."""
-        return {"calibration_scale": self.calibration_scale, "baselines": self.baselines}
 
 
 def _check_enough(pairs: Sequence[PreferencePair]) -> None:
@@ -260,9 +247,14 @@ def _fit_candidates(
     store: FeatureStore,
     config: TrainConfig,
     hooks: Hooks,
-) -> tuple[list[Fit], list[Candidate]]:
-    """Every layer and readout with its left-out figures, on training pairs alone."""
-    fits, candidates = [], []
+) -> tuple[Fit, list[Candidate]]:
+    """Every layer and readout with its left-out figures, on training pairs alone.
+
+    Returns:
+        The best candidate's fit (the others' matrices are let go) and all candidates.
+    """
+    best: Fit | None = None
+    candidates: list[Candidate] = []
     total = len(layers) * len(_recipes(config))
     for layer in layers:
         features = load_features(data.train, layer, info, store, config)
@@ -270,118 +262,13 @@ def _fit_candidates(
             if hooks.should_stop():
                 raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
             fit = Fit.of(data.train, features, recipe)
-            fits.append(fit)
-            candidates.append(fit.candidate())
-            hooks.on_progress(len(fits), total)
-    return fits, candidates
-
-
-def _step_metrics(
-    pairs: Sequence[PreferencePair], features: PairFeatures, head: RewardHead
-) -> dict[str, float]:
-    """The seed's figures on training pairs with a winner: loss and mean rewards."""
-    import numpy as np
-
-    r_a = head.rewards(features.mean_a, features.end_a)
-    r_b = head.rewards(features.mean_b, features.end_b)
-    target = np.array([p.target for p in pairs])
-    weight = np.array([p.weight for p in pairs])
-    decided = target != 0.5
-    a_wins = target[decided] > 0.5
-    chosen = np.where(a_wins, r_a[decided], r_b[decided])
-    rejected = np.where(a_wins, r_b[decided], r_a[decided])
-    return {
-        "loss": mean_log_loss(r_a - r_b, target, weight),
-        "reward_chosen": float(chosen.mean()),
-        "reward_rejected": float(rejected.mean()),
-        "reward_gap": float((chosen - rejected).mean()),
-    }
-
-
-def _accuracy(margin: np.ndarray, target: np.ndarray) -> float:
-    import numpy as np
-
-    decided = target != 0.5
-    right = 0.5 + 0.5 * np.sign(margin[decided]) * np.sign(target[decided] - 0.5)
-    return float(right.mean()) if decided.any() else float("nan")
-
-
-def _evaluate_heldout(
-    fitted: _Fitted,
-    data: _Data,
-    info: BackboneInfo,
-    store: FeatureStore,
-    config: TrainConfig,
-    hooks: Hooks,
-) -> tuple[RewardHead, dict[str, Any]]:
-    """Solve from zero, report every step with its held-out accuracy, evaluate the end."""
-    import numpy as np
-
-    layer = fitted.candidate.layer
-    features = load_features(data.train, layer, info, store, config)
-    heldout = load_features(data.heldout, layer, info, store, config)
-    target = np.array([p.target for p in data.heldout])
-
-    def report(step: int, head: RewardHead) -> None:
-        metrics = _step_metrics(data.train, features, head)
-        metrics["heldout_accuracy"] = _accuracy(heldout.margins(head), target)
-        hooks.on_metrics(step, metrics)
-
-    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
-    rewards_a = head.rewards(heldout.mean_a, heldout.end_a)
-    rewards_b = head.rewards(heldout.mean_b, heldout.end_b)
-    metrics = evaluate_pairs(data.heldout, rewards_a, rewards_b, fitted.manifest, config.seed)
-    return head, metrics
-
-
-def _evaluate_by_folds(
-    fitted: _Fitted,
-    data: _Data,
-    info: BackboneInfo,
-    store: FeatureStore,
-    config: TrainConfig,
-    hooks: Hooks,
-) -> tuple[RewardHead, dict[str, Any]]:
-    """Fit on all pairs; the figures are of heads that never saw the prompt they judge.
-
-    Layer and readout were chosen on all pairs; penalty, calibration and weights are chosen anew in
-    every fold.
-    """
-    import numpy as np
-
-    features = load_features(data.train, fitted.candidate.layer, info, store, config)
-    groups = fitted.fit.outcome.group
-    target = np.array([p.target for p in data.train])
-    steps: list[tuple[np.ndarray, list[np.ndarray]]] = []
-    margins = np.zeros(len(data.train))
-
-    def fold(train_rows: np.ndarray, test_rows: np.ndarray) -> None:
-        some = np.flatnonzero(train_rows)
-        part = [data.train[i] for i in some]
-        if len({p.group for p in part}) < 2:
-            return
-        fit = Fit.of(part, features.take(some), fitted.fit.recipe)
-        choice = fit.choose()
-        rest = features.take(np.flatnonzero(test_rows))
-        trail: list[np.ndarray] = []
-        fit.refit(choice.penalty, lambda _, head: trail.append(rest.margins(head)))
-        steps.append((test_rows, trail))
-        scale = calibration_scale(choice.left_out, fit.outcome.target, fit.outcome.weight)
-        margins[test_rows] = scale * trail[-1]
-
-    cross_validated(groups, config.num_folds, fold)
-
-    def report(step: int, head: RewardHead) -> None:
-        at_step = np.zeros(len(data.train))
-        for rows, trail in steps:
-            at_step[rows] = trail[min(step, len(trail) - 1)]
-        metrics = _step_metrics(data.train, features, head)
-        hooks.on_metrics(step, metrics | {"heldout_accuracy": _accuracy(at_step, target)})
-
-    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
-    calibrated = fitted.manifest | {"calibration_scale": 1.0}  # folds are scaled already
-    metrics = evaluate_pairs(data.train, margins, np.zeros(len(margins)), calibrated, config.seed)
-    return head, metrics | {"num_folds": len(steps)}
+            candidate = fit.candidate()
+            if all(candidate.choice.log_loss < c.choice.log_loss for c in candidates):
+                best = fit
+            candidates.append(candidate)
+            hooks.on_progress(len(candidates), total)
+    assert best is not None
+    return best, candidates
 
 
 def _encoding_figures(report: EncodeReport) -> dict[str, Any]:
@@ -393,7 +280,7 @@ def _encoding_figures(report: EncodeReport) -> dict[str, Any]:
 
 def _manifest(
     head: RewardHead,
-    fitted: _Fitted,
+    fitted: Fitted,
     info: BackboneInfo,
     config: TrainConfig,
     metrics: dict[str, Any],

@@ -1,0 +1,144 @@
+"""The chosen candidate solved from zero, with figures on prompts it has not seen.
+
+Either on held-out pairs, or, where too few are held out, by cross-validation over all judged pairs:
+then the head is fitted on all of them and the figures are of heads that never saw the prompt they
+judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rm_core.evaluation import cross_validated, evaluate_pairs, learn_baselines
+from rm_core.fitting import Candidate, Fit, PairFeatures
+from rm_core.heads import RewardHead
+from rm_core.pairs import PreferencePair
+from rm_core.solver import calibration_scale, mean_log_loss
+
+if TYPE_CHECKING:
+    import numpy as np
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The chosen candidate with what its left-out logits and training pairs taught."""
+
+    fit: Fit
+    candidate: Candidate
+    calibration_scale: float
+    baselines: dict[str, str]
+
+    @classmethod
+    def of(cls, fit: Fit, candidate: Candidate) -> Fitted:
+        """Learn the calibration and the baselines' directions."""
+        rows = fit.outcome
+        scale = calibration_scale(candidate.choice.left_out, rows.target, rows.weight)
+        return cls(fit, candidate, scale, learn_baselines(fit.pairs))
+
+    @property
+    def for_evaluation(self) -> dict[str, Any]:
+        """The part of the manifest that evaluation reads."""
+        return {"calibration_scale": self.calibration_scale, "baselines": self.baselines}
+
+
+def validate_heldout(
+    fitted: Fitted,
+    features: PairFeatures,
+    heldout: Sequence[PreferencePair],
+    heldout_features: PairFeatures,
+    seed: int,
+    on_metrics: OnMetrics,
+) -> tuple[RewardHead, dict[str, Any]]:
+    """Solve from zero, report every step with its held-out accuracy, evaluate the end.
+
+    Args:
+        features: of the training pairs, `fitted.fit.pairs`.
+        seed: of the bootstrap.
+    """
+    import numpy as np
+
+    target = np.array([p.target for p in heldout])
+
+    def report(step: int, head: RewardHead) -> None:
+        accuracy = _accuracy(heldout_features.margins(head), target)
+        on_metrics(step, _step_metrics(fitted.fit.pairs, features, head) | accuracy)
+
+    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
+    rewards_a = head.rewards(heldout_features.mean_a, heldout_features.end_a)
+    rewards_b = head.rewards(heldout_features.mean_b, heldout_features.end_b)
+    return head, evaluate_pairs(heldout, rewards_a, rewards_b, fitted.for_evaluation, seed)
+
+
+def validate_by_folds(
+    fitted: Fitted, features: PairFeatures, num_folds: int, seed: int, on_metrics: OnMetrics
+) -> tuple[RewardHead, dict[str, Any]]:
+    """Fit on all pairs; the figures come from folds of whole prompts.
+
+    Layer and readout were chosen on all pairs; penalty, calibration and weights are chosen anew in
+    every fold.
+    """
+    import numpy as np
+
+    pairs = fitted.fit.pairs
+    target = np.array([p.target for p in pairs])
+    folds: list[tuple[np.ndarray, list[np.ndarray]]] = []  # test rows, margins at every step
+    margins = np.zeros(len(pairs))
+
+    def fold(train_rows: np.ndarray, test_rows: np.ndarray) -> None:
+        some = np.flatnonzero(train_rows)
+        fit = Fit.of([pairs[int(i)] for i in some], features.take(some), fitted.fit.recipe)
+        choice = fit.choose()
+        rest = features.take(np.flatnonzero(test_rows))
+        trail: list[np.ndarray] = []
+        fit.refit(choice.penalty, lambda _, head: trail.append(rest.margins(head)))
+        folds.append((test_rows, trail))
+        scale = calibration_scale(choice.left_out, fit.outcome.target, fit.outcome.weight)
+        margins[test_rows] = scale * trail[-1]
+
+    cross_validated(fitted.fit.outcome.group, num_folds, fold)
+
+    def report(step: int, head: RewardHead) -> None:
+        at_step = np.zeros(len(pairs))
+        for rows, trail in folds:
+            at_step[rows] = trail[min(step, len(trail) - 1)]
+        on_metrics(step, _step_metrics(pairs, features, head) | _accuracy(at_step, target))
+
+    head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
+    calibrated = fitted.for_evaluation | {"calibration_scale": 1.0}  # folds are scaled already
+    metrics = evaluate_pairs(pairs, margins, np.zeros(len(pairs)), calibrated, seed)
+    return head, metrics | {"num_folds": len(folds)}
+
+
+def _step_metrics(
+    pairs: Sequence[PreferencePair], features: PairFeatures, head: RewardHead
+) -> dict[str, float]:
+    """The seed's figures on training pairs with a winner: loss and mean rewards."""
+    import numpy as np
+
+    r_a = head.rewards(features.mean_a, features.end_a)
+    r_b = head.rewards(features.mean_b, features.end_b)
+    target = np.array([p.target for p in pairs])
+    weight = np.array([p.weight for p in pairs])
+    decided = target != 0.5
+    a_wins = target[decided] > 0.5
+    chosen = np.where(a_wins, r_a[decided], r_b[decided])
+    rejected = np.where(a_wins, r_b[decided], r_a[decided])
+    return {
+        "loss": mean_log_loss(r_a - r_b, target, weight),
+        "reward_chosen": float(chosen.mean()),
+        "reward_rejected": float(rejected.mean()),
+        "reward_gap": float((chosen - rejected).mean()),
+    }
+
+
+def _accuracy(margin: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Accuracy under its metric's name; nothing where all pairs are ties of people."""
+    import numpy as np
+
+    decided = target != 0.5
+    right = 0.5 + 0.5 * np.sign(margin[decided]) * np.sign(target[decided] - 0.5)
+    return {"heldout_accuracy": float(right.mean())} if decided.any() else {}
