@@ -51,9 +51,11 @@ function paintLevels() {
     span.textContent = `end token ${signed(number)}`;
   }));
   const { explains } = READINGS.find((item) => item.key === reading);
+  const isFlat = reading === "contribution" && shown.reading === "value";
   const scale = shown.scales[reading];
   const decimals = scale < 0.095 ? 4 : scale < 9.5 ? 3 : 1;
-  part("explains").textContent = explains;
+  part("explains").textContent = isFlat
+    ? `${explains} This head reads the end token alone, so no other token has a share.` : explains;
   part("legend-low").textContent = `≤ ${signed(-scale, decimals)}`;
   part("legend-high").textContent = `≥ ${signed(scale, decimals)}`;
   part("legend").setAttribute("aria-label",
@@ -105,6 +107,7 @@ function draw() {
   part("maps").replaceChildren(...shown.answers.map((answer, a) =>
     buildMap(answer, a, !isTied && answer.reward === best)));
   showProbability(shown.prob_a_better);
+  chooseReading(shown.reading);
   part("source").textContent = shown.source ? `Scored by ${shown.source}` : "";
   part("readout").textContent = "Point at a token, or press Tab and the arrow keys.";
   paintLevels();
@@ -179,11 +182,16 @@ function onTokenKey(event) {
   focusToken(a, goal());
 }
 
+function chooseReading(key) {
+  reading = key;
+  for (const radio of part("readings").querySelectorAll("input")) radio.checked = radio.value === key;
+}
+
 function buildReadings() {
   part("readings").append(...READINGS.map((item) => {
     const radio = h("input", { type: "radio", name: "rs-reading", value: item.key, checked: item.key === reading });
     radio.addEventListener("change", () => {
-      reading = item.key;
+      chooseReading(item.key);
       if (shown) paintLevels();
     });
     return h("label", {}, radio, h("span", {}, item.label));

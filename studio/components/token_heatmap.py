@@ -70,6 +70,7 @@ def heatmap_value(comparison: Mapping[str, Any], titles: Sequence[str] = ("A", "
     scales = scales_of(answers)
     value = {
         "scales": scales,
+        "reading": best_reading(answers),
         "prob_a_better": comparison.get("prob_a_better"),
         "source": source_line(comparison),
         "answers": [
@@ -85,6 +86,13 @@ def heatmap_value(comparison: Mapping[str, Any], titles: Sequence[str] = ("A", "
     }
     # "<" is escaped because Gradio warns of "<script" anywhere in a value, data or not.
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def best_reading(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Contribution, unless the head reads the end token alone: then only values say something."""
+    inside = [token for answer in answers for token in answer["tokens"] if token["text"]]
+    is_flat = bool(inside) and all(token["contribution"] == 0 for token in inside)
+    return "value" if is_flat else "contribution"
 
 
 def source_line(comparison: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ function drawCheckpoint(c) {
     h("h2", {}, `Checkpoint ${c.id}`), h("p", {}, `${clock(c.created_at)} · ${on}`),
     h("table", { class: "rs-accuracy" }, h("tbody", {},
       accuracyRow(name, c.accuracy, c.accuracy_ci, "main"),
-      accuracyRow("Length alone", c.length_only_accuracy, null, "base"),
+      accuracyRow("Length alone", c.length_only_accuracy, c.length_only_accuracy_ci, "base"),
       c.majority_accuracy !== null && c.majority_accuracy !== undefined
         ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
     facts ? h("p", {}, facts) : null);

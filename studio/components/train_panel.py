@@ -25,6 +25,8 @@ CHECKPOINT_FIELDS = (
     "accuracy",
     "accuracy_ci",
     "length_only_accuracy",
+    "length_only_accuracy_ci",
+    "length_only_rule",
     "majority_accuracy",
     "log_loss",
     "ece",

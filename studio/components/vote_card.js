@@ -202,10 +202,12 @@ function pressedKey(event) {
   return event.key;
 }
 
-function isTyping(target) {
+// Boxes take every key; the tabs take the arrows only, since focus stays there after a click.
+function isTaken(target, key) {
   if (!(target instanceof Element)) return false;
+  if (key.startsWith("Arrow") && target.closest("[role=tablist]")) return true;
   return target.isContentEditable || Boolean(target.closest(
-    "input, textarea, select, [role=tablist], [role=listbox], [role=combobox], [role=slider], [role=menu]"));
+    "input, textarea, select, [role=listbox], [role=combobox], [role=slider], [role=menu]"));
 }
 
 function onKey(event) {
@@ -215,8 +217,8 @@ function onKey(event) {
   }
   if (!queue || element.offsetParent === null || event.defaultPrevented) return;
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
   const key = pressedKey(event);
+  if (isTaken(event.target, key) || document.querySelector("dialog[open]")) return;
   const arrow = { ArrowLeft: "2", ArrowRight: "6" }[key];
   const verdict = VERDICTS.find((v) => v.key === (arrow || key));
   const action = ACTIONS.find((a) => a.key === key);
@@ -240,6 +242,9 @@ function open() {
       link("Go to Projects", () => trigger("open_projects"), "primary"));
     return;
   }
+  // Whoever has just chosen the project wants to judge: keys would be dead inside the picker.
+  const focused = document.activeElement;
+  if (focused?.closest("#project-picker")) focused.blur();
   queue = new VoteQueue({ base: config.base, scope: config.scope, onChange: refresh });
   refresh("pairs");
   queue.start();

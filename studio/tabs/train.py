@@ -32,7 +32,7 @@ PLOTS = (
         {"reward_chosen": "chosen", "reward_rejected": "rejected", "reward_gap": "gap"},
         ["#7a68b5", "#c96f0a", "#0b7a80"],
     ),
-    ("Held-out accuracy", {"heldout_accuracy": "accuracy"}, ["#0b7a80"]),
+    ("Accuracy on unseen pairs", {"heldout_accuracy": "accuracy"}, ["#0b7a80"]),
 )
 
 
@@ -104,6 +104,7 @@ def _plot(title: str, names: dict[str, str], colours: list[str]) -> gr.LinePlot:
         color="series" if len(names) > 1 else None,
         color_map=dict(zip(names.values(), colours, strict=True)),
         title=title,
+        color_title=" ",
         x_title="solver step",
         y_title=" ",
         height=230,
