@@ -142,7 +142,7 @@ def _answers(database: Database, project_id: int) -> list[Answer]:
         judged = {pair.pair_id for pair in votes.judged_pairs(s, project_id)}
         rows = s.execute(
             content.select_pairs().where(Pair.project_id == project_id).order_by(Pair.prompt_id)
-        ).tuples()
+        )
         pairs = [content.PairText(*row) for row in rows]
     pairs.sort(key=lambda pair: pair.pair_id not in judged)
     return [

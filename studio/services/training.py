@@ -268,7 +268,14 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
     elapsed_s = ((run.finished_at or datetime.now(UTC)) - begin).total_seconds()
     done, total = run.progress_done, run.progress_total
     eta_s = None
-    if run.status == "running" and run.stage == "encoding" and done and total:
+    # Early on, loading the backbone weighs too much in what has elapsed.
+    if (
+        run.stage == "encoding"
+        and run.status == "running"
+        and done
+        and total
+        and done / total > 0.04
+    ):
         eta_s = elapsed_s * (total - done) / done
     return {
         "id": run.id,
