@@ -24,6 +24,7 @@ from db.models import FILLING, Base, Pair, Prompt, Response, Vote
 
 FLIPPED = {"a": "b", "b": "a"}
 HELDOUT_ONE_IN = 5
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def digest(text: str) -> str:
@@ -34,7 +35,7 @@ def digest(text: str) -> str:
 def prompt_hash(messages: Sequence[dict[str, str]]) -> str:
     """The prompt's content hash: of role and content of every message, nothing else."""
     plain = [[message["role"], message["content"]] for message in messages]
-    return digest(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+    return digest(_ENCODER.encode(plain))
 
 
 def response_hash(prompt: str, text: str) -> str:
@@ -129,12 +130,18 @@ def add_pairs(
     keyed = [_with_hashes(each) for each in new]
     prompt_ids = _add_prompts(s, project_id, keyed, now)
     response_ids = _add_responses(s, keyed, prompt_ids, now)
-    known = _ids(s, Pair, {each.pair for each in keyed}, Pair.project_id == project_id)
+    known = _ids(s, Pair, {each.pair for each in keyed}, project_id)
     pair_ids = _add_new_pairs(s, project_id, keyed, known, prompt_ids, response_ids, now)
     stored = _add_votes(s, project_id, keyed, pair_ids, now)
     _set_gold(s, keyed, pair_ids)
     _update_slots(s, project_id, keyed, known, pair_ids, wanted_votes)
     return _results(keyed, known, pair_ids, stored, _verdicts(s, keyed, pair_ids, stored))
+
+
+def refresh_statistics(s: Session) -> None:
+    """After a large import: PostgreSQL would plan by the old sizes for some time otherwise."""
+    if s.get_bind().dialect.name == "postgresql":
+        s.execute(sa.text("ANALYZE prompt, response, pair, slot, vote"))
 
 
 def _insert_missing(s: Session, model: type[Base], rows: list[dict[str, Any]]) -> None:
@@ -144,18 +151,21 @@ def _insert_missing(s: Session, model: type[Base], rows: list[dict[str, Any]]) -
 
 
 def _ids(
-    s: Session, model: Any, hashes: Iterable[str], condition: sa.ColumnElement[bool]
+    s: Session, model: type[Prompt] | type[Pair], hashes: Iterable[str], project_id: int
 ) -> dict[str, int]:
-    statement = select(model.content_hash, model.id).where(
-        model.content_hash.in_(list(hashes)), condition
+    # The project is compared here: with it in the condition PostgreSQL, which knows nothing yet of
+    # the rows of this transaction, walks over the whole project for every batch.
+    rows = s.execute(
+        select(model.content_hash, model.project_id, model.id).where(
+            model.content_hash.in_(list(hashes))
+        )
     )
-    return dict(s.execute(statement).all())
+    return {key: id_ for key, owner, id_ in rows if owner == project_id}
 
 
 def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime) -> dict[str, int]:
-    here = Prompt.project_id == project_id
     by_hash = {each.prompt: each.new.messages for each in keyed}
-    ids = _ids(s, Prompt, by_hash, here)
+    ids = _ids(s, Prompt, by_hash, project_id)
     rows = [
         {
             "project_id": project_id, "content_hash": key, "messages": messages, "meta": {},
@@ -165,7 +175,7 @@ def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime
         if key not in ids
     ]  # fmt: skip
     _insert_missing(s, Prompt, rows)
-    return ids | _ids(s, Prompt, by_hash.keys() - ids.keys(), here) if rows else ids
+    return ids | _ids(s, Prompt, by_hash.keys() - ids.keys(), project_id) if rows else ids
 
 
 def _add_responses(
@@ -215,7 +225,7 @@ def _add_new_pairs(
         if each.pair not in known
     }  # fmt: skip
     _insert_missing(s, Pair, list(reversed(rows.values())))
-    return known | _ids(s, Pair, rows, Pair.project_id == project_id) if rows else known
+    return known | _ids(s, Pair, rows, project_id) if rows else known
 
 
 def _add_votes(

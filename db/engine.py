@@ -104,8 +104,8 @@ class Database:
         self.engine.dispose()
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+# One encoder: json.dumps with arguments makes a new one for every value of a large import.
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _prepare_sqlite(engine: sa.Engine, foreign_keys: bool) -> None:

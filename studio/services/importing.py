@@ -144,6 +144,8 @@ def import_file(
             if dry_run:
                 raise _DryRun
             audit.record(s, "local", "import", "project", project.id, **_summary(outcome))
+            if outcome.rows >= BATCH:
+                content.refresh_statistics(s)
     except _DryRun:
         pass
     return outcome
@@ -198,9 +200,12 @@ class _Spelled:
     def __init__(self, control_tokens: Sequence[str], reject: bool) -> None:
         self.reject = reject
         longest_first = sorted(filter(None, control_tokens), key=len, reverse=True)
-        self.pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+        spelled = "|".join(map(re.escape, longest_first))
+        self.pattern = re.compile(spelled) if spelled else None
 
     def check(self, parsed: RowPairs, outcome: ImportReport) -> None:
+        if self.pattern is None:
+            return
         found = Counter(name for text in parsed.texts() for name in self.pattern.findall(text))
         if found and self.reject:
             raise RowRefused("the text spells a control token", next(iter(found)))

@@ -7,7 +7,6 @@ import gzip
 import json
 import threading
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,134 +216,7 @@ def test_two_imports_of_one_file_at_once_agree(database: Database, tmp_path: Pat
     assert _numbers(database) == [1, 300, 300, 0]
 
 
-# --- refusals --------------------------------------------------------------------------------
-
-LONG = "x" * (4 * 2**20 + 10)
-REFUSED = [
-    ('{"prompt": "q", "chosen"', "malformed JSON"),
-    ('{"prompt": "q", "chosen": "x", "rejected": NaN}', "malformed JSON"),
-    ("[" * 100_000, "malformed JSON"),
-    ('["prompt"]', "not a JSON object"),
-    ({"prompt": "q", "rejected": "y"}, "no 'chosen'"),
-    ({"prompt": "q", "chosen": None, "rejected": "y"}, "no 'chosen'"),
-    ({"prompt": "q", "chosen": "x"}, "no 'rejected'"),
-    ({"prompt": "q"}, "no 'chosen'"),
-    ({"chosen": "x", "rejected": "y"}, "no 'prompt'"),
-    ({"prompt": "", "chosen": "x", "rejected": "y"}, "the prompt is empty"),
-    ({"prompt": [], "chosen": "x", "rejected": "y"}, "the prompt is empty"),
-    ({"prompt": 3, "chosen": "x", "rejected": "y"}, "'prompt' is neither text nor messages"),
-    ({"prompt": "q", "chosen": "x", "rejected": "x"}, "chosen and rejected are equal"),
-    ({"prompt": "q", "answers": ["x", "x"]}, "two answers are equal"),
-    ({"prompt": "q", "answers": ["x"]}, "'answers' is no list of 2 to 32 answers"),
-    ({"prompt": "q", "answers": ["x", 3]}, "an answer in 'answers' is no text"),
-    ({"prompt": "q", "responses": list("abc"), "votes": [{"choice": "a"}]},
-     "votes on more than two answers"),
-    ({"prompt": "q", "answers": ["x", "y"], "votes": [{"choice": "left"}]},
-     "a vote has an unknown choice"),
-    ({"prompt": "q", "answers": ["x", "y"], "votes": [{"choice": "a", "strength": 9}]},
-     "a vote's strength is not 1, 2 or 3"),
-    ({"prompt": "q", "answers": ["x", "y"], "votes": {"a": 1}}, "'votes' is no list of objects"),
-    ({"prompt": "q", "chosen": "a\x00b", "rejected": "y"}, "the row holds a NUL character"),
-    ({"prompt": "q", "chosen": "x", "rejected": "y", "meta": {"k": "\x00"}},
-     "the row holds a NUL character"),
-    ('{"prompt": "q", "chosen": "\\ud800", "rejected": "y"}',
-     "the row holds a lone surrogate, or bytes not UTF-8"),
-    ({"prompt": [{"role": "robot", "content": "q"}], "chosen": "x", "rejected": "y"},
-     "a message of 'prompt' has an unknown role"),
-    ({"prompt": [{"role": "user", "content": None}], "chosen": "x", "rejected": "y"},
-     "a message of 'prompt' has no text"),
-    ({"prompt": [{**Q[0], "tool_calls": [1]}], "chosen": "x", "rejected": "y"},
-     "a message of 'prompt' has more than role and content"),
-    ({"prompt": "q", "chosen": [CHOSEN, CHOSEN], "rejected": [REJECTED]},
-     "'chosen' is not one assistant's message after the prompt"),
-    ({"chosen": [*Q, CHOSEN], "rejected": [*user("other"), REJECTED]},
-     "chosen and rejected differ before their last message"),
-    ({"chosen": [*Q, CHOSEN, *Q], "rejected": [*Q, REJECTED]},
-     "'chosen' does not end with an assistant's message"),
-    ({"prompt": "q", "chosen": "x", "rejected": "y", "meta": "words"}, "'meta' is no object"),
-    ({"prompt": "q", "chosen": LONG, "rejected": "y"}, "longer than 4 MB"),
-]  # fmt: skip
-
-
-def test_a_bad_row_is_refused_with_number_and_reason_and_the_rest_imported(
-    sqlite_database: Database, tmp_path: Path
-) -> None:
-    rows = [preference(0), *(row for row, _ in REFUSED), preference(1)]
-    report = _import(sqlite_database, write_jsonl(tmp_path / "f.jsonl", rows))
-    assert (report.imported, report.num_refused, report.rows) == (2, len(REFUSED), len(rows))
-    for (number, why), (index, (_, reason)) in zip(report.refused, enumerate(REFUSED), strict=True):
-        assert number == index + 2
-        assert why.startswith(reason)
-    assert sum(report.refused_counts.values()) == len(REFUSED)
-    assert report.refused_counts["no 'chosen'"] == 3
-    assert "row 2: malformed JSON" in report.as_text()
-    assert json.loads(json.dumps(report.as_json()))["refused"][0]["row"] == 2
-
-
-def test_bytes_that_are_not_utf8_are_refused_by_row(database: Database, tmp_path: Path) -> None:
-    good = json.dumps(preference(1)).encode()
-    path = tmp_path / "f.jsonl"
-    path.write_bytes(good + b"\n" + good.replace(b"good", "gödel".encode("latin-1")) + b"\n")
-    report = _import(database, path)
-    assert report.imported == 1
-    assert report.refused == [(2, "not UTF-8 (byte 0xf6 at 83)")]
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("f.jsonl", b"", "'f.jsonl' holds no rows; nothing was imported"),
-        ("f.jsonl", b"\n\n", "holds no rows"),
-        ("f.jsonl", b"\x00\xff" * 50, "all 1 rows are refused, nothing was imported; row 1: not"),
-        ("f.jsonl", "{}".encode("utf-16"), "is UTF-16, not UTF-8"),
-        ("f.json", b"[{}]", "holds one list; write one JSON object a line"),
-        ("f.jsonl.gz", b"no gzip", "cannot be read to its end"),
-        ("f.jsonl.gz", gzip.compress(b'{"prompt"' * 99)[:-9], "cannot be read to its end"),
-        ("f.parquet", b"PAR1 or not", "no readable Parquet file"),
-        ("f.csv", b"", "holds no rows"),
-        ("f.xlsx", b"PK", "of an unknown kind; give .jsonl"),
-        ("none", None, "no file .*check the path"),
-    ],
-)
-def test_a_file_that_cannot_be_read_imports_nothing(
-    sqlite_database: Database, tmp_path: Path, name: str, data: bytes | None, message: str
-) -> None:
-    path = tmp_path / name
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(StudioError, match=message):
-        _import(sqlite_database, path)
-    assert _numbers(sqlite_database) == [0, 0, 0, 0]
-
-
-def test_a_file_that_breaks_off_late_leaves_nothing_behind(
-    database: Database, tmp_path: Path
-) -> None:
-    whole = gzip.compress("".join(json.dumps(preference(n)) + "\n" for n in range(3000)).encode())
-    path = tmp_path / "f.jsonl.gz"
-    path.write_bytes(whole[:-200])
-    with pytest.raises(StudioError, match="check that the file is whole"):
-        _import(database, path)
-    assert _numbers(database) == [0, 0, 0, 0]
-
-
-def test_an_interrupted_import_leaves_nothing_behind(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = write_jsonl(tmp_path / "f.jsonl", map(preference, range(50)))
-    monkeypatch.setattr(importing, "BATCH", 20)
-
-    def interrupted(rows: Iterator[Any]) -> Iterator[Any]:
-        for number, row in rows:
-            if number == 45:
-                raise KeyboardInterrupt
-            yield number, row
-
-    read = importing.read_rows
-    monkeypatch.setattr(importing, "read_rows", lambda path: interrupted(read(path)))
-    with pytest.raises(KeyboardInterrupt):
-        _import(database, path)
-    assert _numbers(database) == [0, 0, 0, 0]
+# --- options -----------------------------------------------------------------------------------
 
 
 def test_a_dry_run_tells_all_and_changes_nothing(database: Database, tmp_path: Path) -> None:

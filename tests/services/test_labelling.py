@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections import Counter
 from datetime import timedelta
@@ -423,84 +422,3 @@ def test_undo_takes_back_only_ones_own_votes(database: Database) -> None:
     _give(database, project_id, "left", "ann")
     assert labelling.undo(database, project_id, "bob")["retracted"] is None
     assert labelling.progress(database, project_id, "ann")["judged_by_you"] == 1
-
-
-# --- many at once ----------------------------------------------------------------------------
-
-
-def _work(database: Database, project_id: int, who: str, errors: list[Exception]) -> None:
-    """Label until nothing is left, sending every vote twice, as a shaky network would."""
-    try:
-        held: list[Any] = _shown(database, project_id, who, count=2)
-        while held:
-            for each in held:
-                vote = _vote(each)
-                for _ in range(2):
-                    labelling.cast_vote(database, project_id, who, vote)
-            held = _shown(database, project_id, who, count=2)
-    except Exception as error:  # noqa: BLE001 - a thread's error must reach the test
-        errors.append(error)
-
-
-def test_fifty_people_at_once_never_get_more_votes_than_wanted(database: Database) -> None:
-    project_id = make_project(database, open_pairs(50), wanted_votes=2)
-    errors: list[Exception] = []
-    threads = [
-        threading.Thread(target=_work, args=(database, project_id, f"person {n}", errors))
-        for n in range(50)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    with database.read() as s:
-        each_pair = Counter(s.scalars(select(Vote.pair_id)))
-        surplus = s.scalar(select(func.count()).where(Vote.surplus.is_(True)))
-        once = set(s.scalars(select(func.count(Vote.id)).group_by(Vote.pair_id, Vote.annotator)))
-    assert set(each_pair.values()) == {2}
-    assert len(each_pair) == 50
-    assert (surplus, once) == (0, {1})
-
-
-def test_one_person_in_many_tabs_gets_every_pair_once(database: Database) -> None:
-    project_id = make_project(database, open_pairs(12), wanted_votes=3)
-    results: list[Any] = []
-    errors: list[Exception] = []
-    start = threading.Barrier(8)
-
-    def tab() -> None:
-        try:
-            start.wait()
-            for each in _shown(database, project_id, "ann", count=4):
-                results.append(each["pair_id"])
-        except Exception as error:  # noqa: BLE001 - a thread's error must reach the test
-            errors.append(error)
-
-    threads = [threading.Thread(target=tab) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    with database.read() as s:
-        leased = Counter(s.scalars(select(Slot.pair_id).where(Slot.annotator == "ann")))
-    assert set(leased.values()) == {1}
-    assert set(results) == set(leased)
-
-
-def test_the_same_vote_sent_at_once_is_stored_once(database: Database) -> None:
-    project_id = make_project(database, open_pairs(1))
-    (showing,) = _shown(database, project_id)
-    vote, statuses = _vote(showing), []
-
-    def send() -> None:
-        statuses.append(labelling.cast_vote(database, project_id, "local", vote)["status"])
-
-    threads = [threading.Thread(target=send) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(statuses) == ["duplicate"] * 7 + ["stored"]
-    assert len(_stored(database)) == 1
