@@ -154,6 +154,7 @@ body { background: var(--rs-bg); }
   margin: 14px 0 0 !important; }
 .gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem;
   line-height: 1.55; }
+#export-commands textarea { font-family: var(--font-mono); font-size: 0.875rem; }
 .gradio-container button { min-height: 40px; }
 @keyframes rs-slide { from { margin-inline-start: 0; } to { margin-inline-start: 70%; } }
 footer { display: none !important; }

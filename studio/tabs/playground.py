@@ -62,17 +62,18 @@ def build(ctx: TabContext) -> TabHandle:
     typed = [system, earlier, prompt, answer_a, answer_b]
     loaded = [*typed, earlier_box, pair_id, told_here, heatmap]
 
-    def load(project_id: int | None, wanted: str) -> tuple[Any, ...]:
+    def load(project_id: int | None, wanted: str | None) -> tuple[Any, ...]:
         unchanged = [gr.skip()] * (len(loaded) - 2)
         try:
-            pair = _project_pair(ctx, project_id, wanted)
+            pair = _project_pair(ctx, project_id, wanted or "")
         except StudioError as error:
             return *unchanged, notice_value(sentence(error), "error"), gr.skip()
         return *_fields(pair), notice_value(verdict_line(pair)), ""
 
-    def run(project_id: int | None, *fields: str) -> tuple[Any, Any]:
+    def run(project_id: int | None, *fields: str | None) -> tuple[Any, Any]:
+        # A box that nobody has touched yet is None.
         try:
-            comparison = _compare(ctx, project_id, *fields)
+            comparison = _compare(ctx, project_id, *(field or "" for field in fields))
         except StudioError as error:
             return notice_value(sentence(error), "error"), ""
         return gr.skip(), heatmap_value(comparison)

@@ -31,6 +31,7 @@ def build(ctx: TabContext) -> TabHandle:
         with gr.Row(elem_classes="rs-line"):
             archive = gr.Button("Archive this project", scale=0, min_width=190)
             archived = row_picker(
+                elem_id="archived-picker",
                 label="Archived projects",
                 info="Archived projects",
                 show_label=False,
@@ -41,7 +42,14 @@ def build(ctx: TabContext) -> TabHandle:
             restore = gr.Button("Restore", scale=0, min_width=130)
         imports = _import_section(ctx)
         creation = _create_section(ctx)
-        exports = gr.Code("", language="shell", label="Take data out (in a terminal)", lines=4)
+        exports = gr.Textbox(
+            "",
+            label="Take data out, in a terminal",
+            lines=3,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="export-commands",
+        )
     everything = [ctx.picker, archived, listing]
 
     def show(selected: int | None) -> tuple[Any, ...]:
@@ -102,10 +110,10 @@ def _import_section(ctx: TabContext) -> Section:
     refusals = data_table("import-refusals", "Refused rows")
 
     def run(
-        project_id: int | None, path: str | None, name: str, purpose: str, dry_run: bool
+        project_id: int | None, path: str | None, name: str | None, purpose: str, dry_run: bool
     ) -> tuple[Any, ...]:
         try:
-            report = _import(ctx, project_id, path, name, purpose, dry_run)
+            report = _import(ctx, project_id, path, name or "", purpose, dry_run)
         except StudioError as error:
             return notice_value(sentence(error), "error"), "", project_id
         kind: Kind = "warning" if report.num_refused else "good"
@@ -151,7 +159,7 @@ def _create_section(ctx: TabContext) -> Section:
             name = gr.Textbox(label="Name", max_lines=1, max_length=100, elem_id="new-name")
             wanted = gr.Number(1, label="Votes wanted for each pair", precision=0, minimum=1)
         guidelines = gr.Textbox(
-            label="Guidelines (Markdown)",
+            label="Guidelines",
             lines=5,
             max_lines=20,
             scale=3,
@@ -161,13 +169,13 @@ def _create_section(ctx: TabContext) -> Section:
     button = gr.Button("Create project", variant="primary", scale=0, elem_id="create-button")
     result = notice("create-result")
 
-    def run(name: str, guidelines: str, wanted: int | None) -> tuple[Any, ...]:
+    def run(name: str | None, guidelines: str | None, wanted: int | None) -> tuple[Any, ...]:
         try:
             made = projects.create(
                 ctx.database,
-                name,
+                name or "",
                 backbone=ctx.settings.backbone,
-                guidelines=guidelines,
+                guidelines=guidelines or "",
                 wanted_votes=int(wanted or 1),
             )
         except StudioError as error:

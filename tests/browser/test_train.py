@@ -1,0 +1,79 @@
+"""The Train tab on the running application: from the click to a checkpoint, from rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+TRAINED_MS = 120_000
+
+
+def train_tab(page: Page) -> Page:
+    page.get_by_role("tab", name="Train", exact=True).click()
+    expect(page.locator("#train-headline h2")).to_be_visible()
+    return page
+
+
+def test_a_click_trains_and_the_page_shows_the_checkpoint_beside_its_baseline(
+    open_page: OpenPage,
+) -> None:
+    page = train_tab(open_page("/?project=1"))
+    expect(page.locator("#train-headline")).to_contain_text("no checkpoint yet")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.locator("#train-run")).to_contain_text("Training · run", timeout=30_000)
+    results = page.locator("#train-results")
+    expect(results).to_contain_text("Checkpoint 1", timeout=TRAINED_MS)
+    expect(results).to_contain_text("accuracy")
+    expect(results).to_contain_text("95 %")
+    expect(results).to_contain_text("Length alone")
+    expect(results.get_by_role("row", name="succeeded").first).to_contain_text("checkpoint 1")
+    expect(page.locator("#train-headline")).to_contain_text("Checkpoint 1 has seen")
+    expect(page.locator(".rs-plots canvas, .rs-plots svg.marks").first).to_be_visible()
+
+
+def test_a_reload_shows_the_same_and_new_votes_are_counted(open_page: OpenPage) -> None:
+    page = open_page("/?project=1")
+    expect(page.locator(".rs-card")).to_have_attribute("data-state", "pair")
+    page.keyboard.press("2")
+    expect(page.locator('[data-part="save"]')).to_have_attribute("data-save", "saved")
+    train_tab(page)
+    expect(page.locator("#train-headline")).to_contain_text("1 judged pair is new since checkpoint")
+    expect(page.locator("#train-results")).to_contain_text("Checkpoint 1")
+    expect(page.locator(".rs-plots canvas, .rs-plots svg.marks").first).to_be_visible()
+
+
+def test_unchanged_curves_are_not_drawn_again(open_page: OpenPage) -> None:
+    page = train_tab(open_page("/?project=1"))
+    chart = page.locator(".rs-plots canvas, .rs-plots svg.marks").first
+    expect(chart).to_be_visible()
+    page.wait_for_timeout(1500)
+    chart.evaluate("node => { node.dataset.mark = 'same'; }")
+    page.wait_for_timeout(5000)  # two ticks and more
+    assert chart.get_attribute("data-mark") == "same"
+
+
+def test_the_database_is_asked_only_while_the_tab_is_open(open_page: OpenPage) -> None:
+    page = train_tab(open_page("/?project=1"))
+    page.wait_for_timeout(2500)
+    page.get_by_role("tab", name="Label", exact=True).click()
+    page.wait_for_timeout(1000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.wait_for_timeout(5000)
+    assert [url for url in asked if "/gradio_api/run" in url or "/queue/join" in url] == []
+
+
+def test_a_project_without_judgements_says_why_it_cannot_train(open_page: OpenPage) -> None:
+    page = open_page("/?project=1")
+    page.get_by_role("tab", name="Projects", exact=True).click()
+    page.locator("#new-name textarea, #new-name input").first.fill("nothing judged")
+    page.get_by_role("button", name="Create project").click()
+    expect(page.locator("#create-result")).to_contain_text("is made and chosen")
+    train_tab(page)
+    expect(page.locator("#train-headline")).to_contain_text("no pair is judged")
+    expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
