@@ -158,35 +158,26 @@ def _parquet_rows(path: Path) -> Rows:
 
 def _saved_dataset_rows(path: Path) -> Rows:
     """The rows of `Dataset.save_to_disk`, or of all splits of a saved `DatasetDict`."""
+    if not any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        raise UsageError(
+            f"folder {path.name!r} was not saved by datasets (it has no state.json); "
+            "name a file in it"
+        )
+    import datasets
     import pyarrow as pa
 
+    try:
+        saved = datasets.load_from_disk(str(path))  # memory-mapped: nothing is read yet
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise StudioError(
+            f"folder {path.name!r} cannot be read by datasets ({str(error).strip()[:200]})"
+        ) from error
+    splits = saved.values() if isinstance(saved, datasets.DatasetDict) else [saved]
     number = 1
-    for folder in _saved_splits(path):
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        for entry in state["_data_files"]:
-            try:
-                with pa.memory_map(str(folder / entry["filename"])) as source:
-                    for chunk in pa.ipc.open_stream(source):
-                        for start in range(0, chunk.num_rows, 256):
-                            batch = chunk.slice(start, 256)
-                            yield from _numbered([batch], number)
-                            number += batch.num_rows
-            except pa.ArrowException as error:
-                raise StudioError(
-                    f"{entry['filename']!r} in {path.name!r} is no readable Arrow file ({error})"
-                ) from error
-
-
-def _saved_splits(path: Path) -> list[Path]:
-    if (path / "state.json").exists():
-        return [path]
-    index = path / "dataset_dict.json"
-    if index.exists():
-        splits = json.loads(index.read_text(encoding="utf-8"))["splits"]
-        return [path / split for split in splits]
-    raise UsageError(
-        f"folder {path.name!r} was not saved by datasets (it has no state.json); name a file in it"
-    )
+    for split in splits:
+        for row in split:
+            yield number, dict(row)
+            number += 1
 
 
 def _numbered(batches: Any, number: int) -> Rows:

@@ -301,7 +301,8 @@ def test_parquet_is_read(sqlite_database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("splits", [False, True])
 def test_a_saved_dataset_is_read(sqlite_database: Database, tmp_path: Path, splits: bool) -> None:
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     rows = datasets.Dataset.from_list([preference(n) for n in range(6)])
     if splits:
         rows = datasets.DatasetDict(
