@@ -53,7 +53,7 @@ class Settings:
             db_url=environ.get("STUDIO_DB_URL") or f"sqlite:///{data_dir / 'studio.db'}",
             host=str(_choose(flags, environ, "host", DEFAULT_HOST)),
             port=_port(_choose(flags, environ, "port", DEFAULT_PORT)),
-            backbone=str(_choose(flags, environ, "backbone", DEFAULT_BACKBONE)),
+            backbone=_backbone(_choose(flags, environ, "backbone", DEFAULT_BACKBONE)),
             device=device,
         )
 
@@ -118,6 +118,13 @@ def _choose(flags: Mapping[str, Any], environ: Mapping[str, str], name: str, def
     if flag is not None:
         return flag
     return environ.get(f"STUDIO_{name.upper()}") or default
+
+
+def _backbone(value: Any) -> str:
+    """A backbone on disk is kept by its absolute path: the next command may run elsewhere."""
+    path = Path(value).expanduser()
+    is_on_disk = value != DEFAULT_BACKBONE and path.exists()
+    return str(path.resolve()) if is_on_disk else str(value)
 
 
 def _port(value: Any) -> int:

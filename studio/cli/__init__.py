@@ -50,6 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Whoever read our output has had enough; keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 1
+        except Exception as error:
+            if not _is_of_the_machine(error):
+                raise  # a fault of ours: the traceback is what helps
+            output.say(f"error: {' '.join(str(error).split())[:500]}")
+            return 1
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """A full disk, a lost database: what no check before could have seen."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy.")
 
 
 def _run(options: argparse.Namespace, output: Console) -> int:

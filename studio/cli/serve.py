@@ -71,8 +71,8 @@ def _serve_at(
 def _prepare(
     options: argparse.Namespace, settings: Settings, output: Console, database: Database
 ) -> None:
-    """The backbone, the demo project, and the encoding of what is not encoded yet."""
-    from studio.services import backbones, demo, encoding, projects
+    """The backbone that new projects use, and the demo project."""
+    from studio.services import backbones, demo
 
     output.say(f"Preparing backbone {settings.backbone!r} …")
     info = backbones.prepare(settings, settings.backbone, output.say)
@@ -83,6 +83,12 @@ def _prepare(
         output.say(
             f"Project {project.name!r}: {project.num_pairs} pairs, {project.num_judged} judged"
         )
+
+
+def _queue_encodings(settings: Settings, output: Console, database: Database) -> None:
+    """Queue what is not encoded yet; in a thread, since a large project takes some looking."""
+    from studio.services import encoding, projects
+
     for project in projects.list_all(database):
         if encoding.enqueue_if_missing(database, settings, project.id, "start"):
             output.say(f"Encoding of project {project.name!r} queued; it runs in the background")
@@ -95,6 +101,9 @@ def _run(
     from studio.jobs.dispatcher import Dispatcher
     from studio.jobs.launcher import LocalSubprocess
 
+    threading.Thread(
+        target=_queue_encodings, args=(settings, output, database), name="encodings", daemon=True
+    ).start()
     output.say("Loading the page …")
     import uvicorn
 

@@ -77,17 +77,21 @@ class Dispatcher:
 
     def step(self) -> None:
         """Look after what has begun, then start what is next, if anything."""
-        begun = run_queue.begun(self.database)
-        still = {run.id for run in begun}
-        self._asked_to_stop_at = {i: t for i, t in self._asked_to_stop_at.items() if i in still}
-        for run in begun:
-            self._look_after(run)
+        self.look_after_begun()
         if run_queue.make_way_for_training(self.database):
             self.wake()
             return
         run_id = run_queue.claim(self.database)
         if run_id is not None:
             self._launch(run_id)
+
+    def look_after_begun(self) -> None:
+        """Mark the dead, end the cancelled; start nothing."""
+        begun = run_queue.begun(self.database)
+        still = {run.id for run in begun}
+        self._asked_to_stop_at = {i: t for i, t in self._asked_to_stop_at.items() if i in still}
+        for run in begun:
+            self._look_after(run)
 
     def _launch(self, run_id: int) -> None:
         log.info("starting run %d", run_id)

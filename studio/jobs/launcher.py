@@ -14,8 +14,10 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+import studio
 from studio.jobs import processes
 from studio.settings import Settings
 
@@ -68,13 +70,19 @@ class LocalSubprocess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **self.settings.as_environment()},
+                env=self._environment(),
             )
         self._children[run_id] = child
         # Reaps the child when it ends, and lets the next job start without waiting for a tick.
         threading.Thread(
             target=self._wait_for, args=(child,), name=f"job-{run_id}", daemon=True
         ).start()
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with the settings, and with this code importable from any working directory."""
+        home = str(Path(studio.__path__[0]).parent)
+        path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+        return {**os.environ, **self.settings.as_environment(), "PYTHONPATH": path}
 
     def _wait_for(self, child: subprocess.Popen[bytes]) -> None:
         child.wait()

@@ -72,7 +72,8 @@ def _follow(
             # The server has gone; its job, if begun, goes on, and this command looks after it.
             dispatcher = Dispatcher(database, LocalSubprocess(settings))
         if dispatcher is not None:
-            dispatcher.step()
+            # Once our run has begun we start no other: it would outlive the command.
+            dispatcher.step() if run["status"] == "queued" else dispatcher.look_after_begun()
         display.progress(describe(run), force=run["stage"] != stage)
         stage = run["stage"]
         time.sleep(POLL_S)
@@ -82,7 +83,7 @@ def _cancel(database: Database, run_id: int, dispatcher: Dispatcher) -> None:
     run_queue.cancel(database, run_id)
     deadline = time.monotonic() + 10
     while run_queue.status_of(database, run_id) not in FINISHED and time.monotonic() < deadline:
-        dispatcher.step()
+        dispatcher.look_after_begun()
         time.sleep(POLL_S)
 
 

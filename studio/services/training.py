@@ -46,8 +46,11 @@ def request_run(
     """
     _check_config(config or {})
     with database.write() as s:
-        if projects.get_project(s, project_id) is None:
+        project = projects.get_project(s, project_id)
+        if project is None:
             raise NotFound(f"there is no project {project_id}: choose one that exists.")
+        if project.archived_at is not None:
+            raise StudioError(f"project {project.name!r} is archived: restore it to train it.")
         reason = _why_not_trainable(
             snapshots.new_judged_pairs(s, project_id), checkpoints.newest_promoted(s, project_id)
         )

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from db import checkpoints, runs, snapshots
-from studio.services import run_queue, training
+from db import projects as project_queries
+from studio.services import projects, run_queue, training
 from studio.services.errors import NotFound, StudioError, UsageError
 from studio.services.live_run import LiveRun, RunStopped
 from tests.workspace import Workspace, kindness
@@ -95,6 +96,13 @@ def test_an_unknown_setting_or_project_is_named(judged_workspace: Workspace) -> 
         training.request_run(database, 77, "click")
 
 
+def test_an_archived_project_is_not_trained(judged_workspace: Workspace) -> None:
+    here = judged_workspace
+    projects.archive(here.database, here.project_id)
+    with pytest.raises(StudioError, match="'kindness' is archived"):
+        training.request_run(here.database, here.project_id, "click")
+
+
 def test_a_run_that_was_cancelled_at_the_last_moment_leaves_no_checkpoint(
     judged_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,9 +135,7 @@ def test_a_stop_during_encoding_ends_the_run(judged_workspace: Workspace) -> Non
 def test_a_backbone_that_is_gone_fails_with_a_sentence(judged_workspace: Workspace) -> None:
     here = judged_workspace
     with here.database.write() as s:
-        from db import projects
-
-        project = projects.get_project(s, here.project_id)
+        project = project_queries.get_project(s, here.project_id)
         assert project is not None
         project.backbone = "/no/such/backbone"
     run_id = training.request_run(here.database, here.project_id, "click")

@@ -205,6 +205,34 @@ def test_train_in_place_prints_the_checkpoint_and_progress_elsewhere(
     assert "length only" in text.out
 
 
+def test_import_and_train_on_postgresql(
+    run: Callable[..., Done],
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_backbone: Path,
+) -> None:
+    monkeypatch.setenv("STUDIO_DB_URL", postgres_url)
+    rows = write_jsonl(tmp_path / "rows.jsonl", kindness(20))
+    where = ["--data-dir", tmp_path / "data"]
+    done = run("import", rows, "--project", "p", "--backbone", tiny_backbone, *where)
+    assert done.code == 0, done.err
+    trained = run("train", "--json", *where)
+    assert trained.code == 0, trained.err
+    assert trained.json["metrics"]["num_pairs"] == 20
+    assert not (tmp_path / "data" / "studio.db").exists()
+
+
+def test_a_database_that_does_not_answer_is_one_sentence(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STUDIO_DB_URL", "postgresql://someone:secret@127.0.0.1:1/studio")
+    done = run("train", "--project", "p", "--data-dir", tmp_path / "data")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "secret" not in done.err
+
+
 def test_evaluate_prints_one_object_that_names_its_checkpoint(
     run: Callable[..., Done], trained: Workspace, tmp_path: Path
 ) -> None:

@@ -34,6 +34,16 @@ def test_settings_are_frozen_and_survive_the_way_to_a_child_process(tmp_path: Pa
     assert Settings.read(settings.as_environment()) == settings
 
 
+def test_a_backbone_on_disk_is_kept_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Settings.read({}, backbone="model").backbone == str(tmp_path / "model")
+    assert Settings.read({}, backbone="some/model").backbone == "some/model"
+    assert Settings.read({}).backbone == "embedded"
+
+
 @pytest.mark.parametrize("port", ["http", "-1", "65536", "7860.5"])
 def test_a_wrong_port_is_named(port: str) -> None:
     with pytest.raises(UsageError, match=port):
