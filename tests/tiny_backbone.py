@@ -1,4 +1,4 @@
-"""A tiny random Llama with its own byte-level tokenizer, built offline: the backbone of most tests."""
+"""A tiny random Llama with its own byte-level tokenizer, built offline for most tests."""
 
 from __future__ import annotations
 

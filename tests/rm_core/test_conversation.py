@@ -99,7 +99,7 @@ def test_a_last_turn_over_the_limit_is_refused_with_its_length(
     tokenizer, info: BackboneInfo
 ) -> None:
     encoder = ConversationEncoder(tokenizer, info, Limits(max_prompt_tokens=20))
-    with pytest.raises(AnswerError, match="last turn alone has .* tokens and the limit is 20"):
+    with pytest.raises(AnswerError, match=r"last turn alone has .* tokens and the limit is 20"):
         encoder.prompt([{"role": "user", "content": "b" * 100}])
 
 

@@ -224,7 +224,7 @@ def test_settings_read_from_toml_and_survive_a_round_trip(tmp_path: Path) -> Non
 
 
 def test_a_layer_that_is_not_there_is_refused(info: BackboneInfo, shared_store) -> None:
-    with pytest.raises(TrainingDataError, match="names layer 9 and .* has layers 1 to 4"):
+    with pytest.raises(TrainingDataError, match=r"names layer 9 and .* has layers 1 to 4"):
         run(info, shared_store, layers=[9])
 
 
@@ -370,7 +370,7 @@ def test_probabilities_are_symmetric_and_survive_extremes(model: RewardModel) ->
 
 
 def test_a_response_over_the_context_is_refused_with_both_numbers(model: RewardModel) -> None:
-    with pytest.raises(AnswerError, match="context of .* is 4096"):
+    with pytest.raises(AnswerError, match=r"context of .* is 4096"):
         model.score(USER, ["b" * 4090])
 
 
