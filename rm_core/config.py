@@ -3,7 +3,7 @@
 [train]                      # the table's name may be left out
 objective = "outcome"
 layers = [15, 18]
-readouts = ["mean+last", "mean", "last"]
+readouts = ["mean+last", "mean"]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Limits
 from rm_core.errors import TrainingDataError
-from rm_core.heads import READOUTS, Readout
+from rm_core.heads import Readout
 
 Objective = Literal["outcome", "token"]
 
@@ -32,7 +32,8 @@ class TrainConfig:
         objective: "outcome" (Bradley–Terry on rewards) or "token" (the seed's per-token loss,
             mended; see rm_core.objectives).
         layers: candidate backbone layers (1 = first); None takes two around the middle.
-        readouts: candidate readouts; None takes all three for "outcome", "last" for "token".
+        readouts: candidate readouts; None takes "mean+last" and "mean" for "outcome" ("last" is inside
+            the first, and alone it gives a heatmap of one token), "last" for "token".
         penalty: a fixed L2 penalty a pair; None chooses by leaving prompts out.
         max_prompt_tokens, max_response_tokens, over_long: see rm_core.conversation.Limits.
         dtype: of the backbone's arithmetic: "float32" or "bfloat16".
@@ -104,7 +105,7 @@ class TrainConfig:
         """The readouts to try."""
         if self.readouts:
             return list(self.readouts)
-        return list(READOUTS) if self.objective == "outcome" else ["last"]
+        return ["mean+last", "mean"] if self.objective == "outcome" else ["last"]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able; `from_dict` reads it back."""

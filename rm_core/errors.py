@@ -5,6 +5,7 @@
     ├── AnswerError          one answer cannot be encoded (too long, mangled by the template, …)
     ├── TrainingDataError    the pairs or the configuration do not allow a fit
     ├── CheckpointError      a checkpoint directory is missing, damaged or of another backbone
+    ├── ExportError          an export cannot be written, or does not give the same rewards
     ├── FeatureStoreError    the feature store cannot be opened, or an answer in it is missing
     └── Stopped              the caller asked for a stop; what was finished is kept
 
@@ -32,6 +33,10 @@ class TrainingDataError(RewardModelError):
 
 class CheckpointError(RewardModelError):
     """A checkpoint directory is missing, damaged or belongs to another backbone."""
+
+
+class ExportError(RewardModelError):
+    """An export cannot be written, or does not give the studio's rewards."""
 
 
 class FeatureStoreError(RewardModelError):

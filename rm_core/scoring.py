@@ -93,6 +93,7 @@ class RewardModel:
     ) -> None:
         self.head = loaded.head
         self.manifest = loaded.manifest
+        self.directory = loaded.directory
         self.info = info
         self._device = device
         self._backbone: Backbone | None = None

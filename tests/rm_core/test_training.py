@@ -58,7 +58,7 @@ def test_a_planted_preference_is_learned_and_evaluated_on_held_out_prompts(
     assert (metrics["num_train_pairs"], metrics["pairs"]) == (80, 40)
     assert metrics["accuracy"] > 0.9
     assert [c["chosen"] for c in result.candidates].count(True) == 1
-    assert len(result.candidates) == 3  # one default layer of four, three readouts
+    assert len(result.candidates) == 2  # one default layer of four, two readouts
     best = min(result.candidates, key=lambda c: c["left_out_log_loss"])
     assert best["chosen"]
     json.dumps(result.manifest, allow_nan=False)
