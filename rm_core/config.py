@@ -32,7 +32,7 @@ class TrainConfig:
         objective: "outcome" (Bradley–Terry on rewards) or "token" (the seed's per-token loss,
             mended; see rm_core.objectives).
         layers: candidate backbone layers (1 = first); None takes two around the middle.
-        readouts: candidate readouts; None takes "mean+last" and "mean" for "outcome" ("last" is inside
+        readouts: candidates; None takes "mean+last" and "mean" for "outcome" ("last" is inside
             the first, and alone it gives a heatmap of one token), "last" for "token".
         penalty: a fixed L2 penalty a pair; None chooses by leaving prompts out.
         max_prompt_tokens, max_response_tokens, over_long: see rm_core.conversation.Limits.
