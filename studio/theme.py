@@ -143,6 +143,7 @@ body { background: var(--rs-bg); }
 #rs-tabs .tab-container::after { display: none; }
 #rs-tabs button[role="tab"] { min-height: 44px; color: var(--rs-muted); font-size: 0.9375rem;
   padding: 0 14px; }
+#rs-tabs button[role="tab"]:focus-visible { outline-offset: -3px; }
 #rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
 @media (min-width: 900px) {
   #rs-tabs { margin-top: -50px; }

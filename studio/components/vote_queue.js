@@ -145,6 +145,7 @@ class VoteQueue {
     // The server renews what we hold and gives others; a verdict on its way is held as well.
     const held = [...this.pairs, ...this.outbox.entries().map((entry) => entry.vote)]
       .map((holder) => `&exclude=${encodeURIComponent(holder.showing_id)}`);
+    const numSavedBefore = this.numSaved;
     const count = Math.max(1, PRELOADED_PAIRS - this.pairs.length);
     try {
       const answer = await request(`${this.base}/next?count=${count}${held.join("")}`);
@@ -153,7 +154,8 @@ class VoteQueue {
       const fresh = answer.pairs.filter((pair) => !known.has(pair.showing_id)
         && !this.voted.has(pair.showing_id));
       this.pairs.push(...fresh);
-      this.progress = answer.progress;
+      // A vote that was stored meanwhile has brought newer counts than these.
+      if (this.numSaved === numSavedBefore || !this.progress) this.progress = answer.progress;
       this.problem = null;
       this.isExhausted = fresh.length === 0;
       this.fillPause = 0;
