@@ -8,6 +8,7 @@ they go on when this one ends, and the next one finds them.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import signal
 import socket
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # The first page load comes first; then the playground's model is made ready.
 WARM_UP_DELAY_S = 5.0
-SHUTDOWN_PATIENCE_S = 2
+SHUTDOWN_PATIENCE_S = 1
 
 
 def serve(options: argparse.Namespace, settings: Settings, output: Console) -> int:
@@ -72,9 +73,11 @@ def _prepare(
     options: argparse.Namespace, settings: Settings, output: Console, database: Database
 ) -> None:
     """The backbone that new projects use, and the demo project."""
+    from studio.jobs.prepare_backbone import prepare_apart
     from studio.services import backbones, demo
 
     output.say(f"Preparing backbone {settings.backbone!r} …")
+    prepare_apart(settings, output.say)
     info = backbones.prepare(settings, settings.backbone, output.say)
     output.say(f"Backbone {info.name}: {info.num_layers} layers, {info.hidden_size} wide")
     if options.demo:
@@ -202,6 +205,16 @@ def _end_cleanly_at_sigterm() -> None:
     signal.signal(signal.SIGINT, interrupt)
 
 
+class _NoCancellations(logging.Filter):
+    """Open pages hold a stream each; that these are cut at the end is no error."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        is_cut = isinstance(error, asyncio.CancelledError) or "timeout graceful" in str(record.msg)
+        return not is_cut
+
+
 def _log_to_stderr() -> None:
+    logging.getLogger("uvicorn.error").addFilter(_NoCancellations())
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("studio").setLevel(logging.INFO)

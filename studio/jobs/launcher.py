@@ -22,6 +22,13 @@ from studio.jobs import processes
 from studio.settings import Settings
 
 
+def job_environment(settings: Settings) -> dict[str, str]:
+    """Ours, with the settings, and with this code importable from any working directory."""
+    home = str(Path(studio.__path__[0]).parent)
+    path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, **settings.as_environment(), "PYTHONPATH": path}
+
+
 @dataclass(frozen=True)
 class Job:
     """What a launcher needs to know of a run; pid and mark are None until the job wrote them."""
@@ -70,19 +77,13 @@ class LocalSubprocess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=self._environment(),
+                env=job_environment(self.settings),
             )
         self._children[run_id] = child
         # Reaps the child when it ends, and lets the next job start without waiting for a tick.
         threading.Thread(
             target=self._wait_for, args=(child,), name=f"job-{run_id}", daemon=True
         ).start()
-
-    def _environment(self) -> dict[str, str]:
-        """Ours, with the settings, and with this code importable from any working directory."""
-        home = str(Path(studio.__path__[0]).parent)
-        path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-        return {**os.environ, **self.settings.as_environment(), "PYTHONPATH": path}
 
     def _wait_for(self, child: subprocess.Popen[bytes]) -> None:
         child.wait()
