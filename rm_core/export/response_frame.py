@@ -13,7 +13,6 @@ end with.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +85,7 @@ def find_frame(encoder: ConversationEncoder, table: list[bytes]) -> ResponseFram
             continue
         heads.append(_head_bytes(encoder, messages, len(prompt.head), table))
         ends.append(prompt.tail)
-    shared = os.path.commonprefix([head[::-1] for head in heads])[::-1] if heads else b""
-    header = shared.decode(errors="ignore")  # a character cut in two at the front is left out
+    header = _common_suffix(heads).decode(errors="ignore")  # without a character cut in two
     has_control = any(token in header for token in encoder.info.control_tokens)
     if not has_control and len(header.strip()) < _MIN_PLAIN_HEADER:
         raise ExportError(
@@ -112,6 +110,14 @@ def _head_bytes(
     # A token that straddles the boundary has the rest of the head in it.
     rest = text[min(spans[start][0], head_len) : head_len].encode()
     return b"".join(table[i] for i in ids[:start]) + rest
+
+
+def _common_suffix(texts: list[bytes]) -> bytes:
+    """The longest end that all share; empty for no texts."""
+    count = 0
+    while texts and all(len(t) > count and t[-1 - count] == texts[0][-1 - count] for t in texts):
+        count += 1
+    return texts[0][len(texts[0]) - count :] if texts else b""
 
 
 def _probe_prompts() -> list[list[Message]]:

@@ -28,15 +28,19 @@ def prepare_tokenizer(directory: Path | str, info: BackboneInfo, end_ids: set[in
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    # Given here, since only what a tokenizer is made with is saved with it.
+    tokenizer = AutoTokenizer.from_pretrained(
+        directory,
+        trust_remote_code=False,
+        padding_side="right",
+        # A conversation that is too long must not lose its end, where the score is read.
+        truncation_side="left",
+        # Some consumers pass on whatever the tokenizer gives; decoders know no token types.
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    tokenizer.model_max_length = min(int(tokenizer.model_max_length), info.max_context)
     tokenizer.pad_token = choose_pad_token(tokenizer, info, end_ids)
     tokenizer.chat_template = info.scoring_template
-    # Some consumers pass on whatever the tokenizer gives; decoders know no token types.
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    tokenizer.padding_side = "right"
-    # A conversation that is too long must not lose its end, where the score is read.
-    tokenizer.truncation_side = "left"
-    tokenizer.model_max_length = min(int(tokenizer.model_max_length), info.max_context)
     if len(tokenizer("a")["input_ids"]) != len(tokenizer("a", add_special_tokens=False).input_ids):
         # The template writes the first token already; pipelines would add a second one.
         tokenizer.add_bos_token = False

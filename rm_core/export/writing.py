@@ -67,9 +67,9 @@ def write_standard(target: Path, model: RewardModel) -> Written:
             "the exact directory"
         )
     score.weight = torch.nn.Parameter(weight)
-    _make_room(classifier, tokenizer)
+    _set_padding(classifier, tokenizer)
     tensors = dict(classifier.state_dict())
-    token_class, more = _token_head(config, tensors, weight)
+    token_class, more = _token_head(classifier.config, tensors, weight)
     _save(classifier, target, tensors | more)
     tokenizer.save_pretrained(target)
     _copy_files(target, model)
@@ -96,7 +96,6 @@ def write_exact(target: Path, model: RewardModel) -> Written:
         num_table_bytes=sum(map(len, table)),
         dtype="float32",
         **_labels(),
-        pad_token_id=tokenizer.pad_token_id,
         eos_token_id=cut.eos_token_id,
     )
     RewardConfig.register_for_auto_class()
@@ -111,7 +110,7 @@ def write_exact(target: Path, model: RewardModel) -> Written:
         wrapped.end_score.weight = _row(model.head.end_weight)
     wrapped.token_ends = torch.tensor([len(t) for t in table]).cumsum(0).int()
     wrapped.token_bytes = torch.frombuffer(bytearray(b"".join(table)), dtype=torch.uint8)
-    _make_room(wrapped, tokenizer)
+    _set_padding(wrapped, tokenizer)
     _save(wrapped, target, dict(wrapped.state_dict()))
     tokenizer.save_pretrained(target)
     _copy_files(target, model)
@@ -126,6 +125,7 @@ def _config(model: RewardModel) -> Any:
     config = copy.deepcopy(model.warm().model.config)
     for name, value in _labels().items():
         setattr(config, name, value)
+    config.name_or_path = ""  # where it lay on this machine says nothing elsewhere
     config.token_classification_bias = False
     config.use_cache = False
     config.dtype = "float32"
@@ -142,12 +142,10 @@ def _labels() -> dict[str, Any]:
 
 
 def _tokenizer(model: RewardModel, config: Any) -> Any:
-    """The export's tokenizer; `config` gets its padding id."""
+    """The export's tokenizer."""
     ends = config.eos_token_id
     end_ids = set(ends) if isinstance(ends, list) else {ends}
-    tokenizer = prepare_tokenizer(model.info.directory, model.info, end_ids)
-    config.pad_token_id = tokenizer.pad_token_id
-    return tokenizer
+    return prepare_tokenizer(model.info.directory, model.info, end_ids)
 
 
 def _fill(model: Any, decoder: Any) -> None:
@@ -169,15 +167,17 @@ def _row(weight: Any) -> Any:
     return torch.nn.Parameter(torch.from_numpy(weight).float()[None])
 
 
-def _make_room(model: Any, tokenizer: Any) -> None:
-    """An embedding row (zeros: it is never seen) for a padding token that was added."""
+def _set_padding(model: Any, tokenizer: Any) -> None:
+    """Name the padding token, with an embedding row (zeros: it is never seen) if it was added."""
     import torch
 
     rows = int(model.get_input_embeddings().num_embeddings)
     if len(tokenizer) > rows:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.base_model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():
             model.get_input_embeddings().weight[rows:] = 0.0
+    for config in (model.config, model.base_model.config):
+        config.pad_token_id = tokenizer.pad_token_id
 
 
 def _token_head(
