@@ -91,6 +91,8 @@ class RewardModelForSequenceClassification(PreTrainedModel):
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
+    token_ends: torch.Tensor
+    token_bytes: torch.Tensor
     # Rewards in bfloat16 would come in coarse steps.
     _keep_in_fp32_modules_strict = ["score", "end_score"]  # noqa: RUF012 - transformers' own form
 

@@ -113,7 +113,7 @@ def _tokenized(directory: Path, probes: list[Probe], **options: Any) -> tuple[An
     """The reloaded tokenizer and the probes as it renders them; both ways of calling it agree."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, **options)
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, **options)
     texts = []
     for probe in probes:
         text = tokenizer.apply_chat_template(probe.messages, tokenize=False)

@@ -29,7 +29,7 @@ def prepare_tokenizer(directory: Path | str, info: BackboneInfo, end_ids: set[in
     from transformers import AutoTokenizer
 
     # Given here, since only what a tokenizer is made with is saved with it.
-    tokenizer = AutoTokenizer.from_pretrained(
+    tokenizer: Any = AutoTokenizer.from_pretrained(
         directory,
         trust_remote_code=False,
         padding_side="right",

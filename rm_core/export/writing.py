@@ -60,8 +60,8 @@ def write_standard(target: Path, model: RewardModel) -> Written:
     _fill(classifier, backbone.model)
     weight = torch.from_numpy(model.head.value_weight).float()[None]  # [1, H]
     score = getattr(classifier, "score", None)
-    is_plain = isinstance(score, torch.nn.Linear) and score.bias is None
-    if not is_plain or score.weight.shape != weight.shape:
+    is_linear = isinstance(score, torch.nn.Linear) and score.bias is None
+    if score is None or not is_linear or score.weight.shape != weight.shape:
         raise NotStandard(
             f"the score of {type(classifier).__name__} is not one linear map without bias; use "
             "the exact directory"

@@ -116,10 +116,11 @@ def _begin(database: Database, run_id: int) -> tuple[TrainingRun, Snapshot, list
         runs.set_snapshot(s, run_id, snapshot.id)
     with database.read() as s:
         judged = votes.judged_pairs(s, run.project_id, snapshot)
-    return run, snapshot, [_preference_pair(pair) for pair in judged]
+    return run, snapshot, [preference_pair(pair) for pair in judged]
 
 
-def _preference_pair(pair: votes.JudgedPair) -> PreferencePair:
+def preference_pair(pair: votes.JudgedPair) -> PreferencePair:
+    """A judged pair as the fit takes it."""
     from rm_core.conversation import Answer
     from rm_core.pairs import PreferencePair
 

@@ -389,7 +389,9 @@ def test_a_family_without_a_classification_class_is_exported_exactly(tmp_path: P
     build_tokenizer(backbone)
     exported = export(tmp_path, backbone, "last")
     assert [one.kind for one in exported.report.directories] == ["exact"]
-    assert "no sequence classification class for granite" in (exported.report.why_not_standard or "")
+    assert "no sequence classification class for granite" in (
+        exported.report.why_not_standard or ""
+    )
 
 
 def test_an_existing_directory_is_not_touched(exact: Exported, tmp_path: Path) -> None:
