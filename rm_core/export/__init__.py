@@ -29,7 +29,7 @@ from rm_core.scoring import RewardModel
 
 EXACT = "exact"
 
-__all__ = ["EXACT", "ExportReport", "ExportedDirectory", "export_model"]
+__all__ = ["EXACT", "ExportReport", "ExportedDirectory", "check_absent", "export_model"]
 
 
 def export_model(
@@ -57,11 +57,7 @@ def export_model(
     """
     from rm_core.backbone import _quiet_transformers
 
-    if out.exists() or out.is_symlink():
-        raise ExportError(
-            f"The directory {out} exists already; exports are never overwritten: choose another "
-            "name or remove it."
-        )
+    check_absent(out)
     job = _Job(backbones_dir, device, report or (lambda _: None))
     _quiet_transformers()
     part = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.part")
@@ -77,6 +73,15 @@ def export_model(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return written
+
+
+def check_absent(out: Path) -> None:
+    """Raise ExportError where something has the export's name already."""
+    if out.exists() or out.is_symlink():
+        raise ExportError(
+            f"The directory {out} exists already; exports are never overwritten: choose another "
+            "name or remove it."
+        )
 
 
 @dataclass

@@ -222,7 +222,7 @@ def _add_score(commands: Parsers) -> None:
 
 def _add_export(commands: Parsers) -> None:
     parser = commands.add_parser(
-        "export", help="Write a project's data.", description="Write a project's data."
+        "export", help="Write a project's data or model.", description="Write data or a model."
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
     for kind, help_ in (
@@ -238,6 +238,16 @@ def _add_export(commands: Parsers) -> None:
             help="(default: jsonl)",
         )
         one.add_argument("out", metavar="OUT", help="the file to write; it must not exist")
+    model = _command(
+        kinds,
+        "model",
+        ("model", "export"),
+        "Write a checkpoint as a Hugging Face directory, verified by loading it again.",
+    )
+    _add_project(model)
+    _add_checkpoint(model)
+    _add_device(model)
+    model.add_argument("out", metavar="OUT", help="the directory to write; it must not exist")
 
 
 def _add_doctor(commands: Parsers) -> None:

@@ -1,4 +1,4 @@
-"""`train`, `evaluate` and `score`: the reward model from the console, with or without a server."""
+"""`train`, `evaluate`, `score` and `export model` from the console, with or without a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio.cli.console import Console, duration, figure
-from studio.services import backbones, evaluating, projects, scoring, training, workspace
+from studio.services import (
+    backbones,
+    evaluating,
+    model_export,
+    projects,
+    scoring,
+    training,
+    workspace,
+)
 from studio.services.errors import NotFound, UsageError
 from studio.settings import Settings
 
@@ -153,6 +161,22 @@ def _lines(name: str) -> Iterator[Iterator[bytes]]:
     else:
         with Path(name).open("rb") as file:
             yield iter(file)
+
+
+# --- export model ----------------------------------------------------------------------------
+
+
+def export(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Write a checkpoint as Hugging Face directories; done once they give the studio's rewards."""
+    with _opened(settings, output) as database:
+        chosen = _choose(database, settings, options)
+        output.say(f"Exporting checkpoint {chosen.name}{chosen.of_project}.")
+        report = model_export.export_model(
+            database, settings, chosen.directory, Path(options.out), output.say
+        )
+    value = {"checkpoint": chosen.name, "project": chosen.project, **report.as_json()}
+    output.result(report.as_text(), value)
+    return 0
 
 
 # --- which project, which checkpoint ---------------------------------------------------------

@@ -27,6 +27,7 @@ COMMANDS = [
     ["score"],
     ["export", "pairs"],
     ["export", "votes"],
+    ["export", "model"],
     ["doctor"],
 ]
 
@@ -79,6 +80,7 @@ def test_every_command_has_help_and_takes_a_data_directory(
         (["import", "x.jsonl"], "--project"),
         (["import", "x", "--project", "p", "--as", "truth"], "truth"),
         (["export", "pairs"], "OUT"),
+        (["export", "model"], "OUT"),
         (["serve", "--port", "many"], "many"),
         (["serve", "--host", "0.0.0.0"], "0.0.0.0"),
         (["train", "--device", "abacus"], "abacus"),
@@ -252,6 +254,26 @@ def test_evaluate_prints_one_object_that_names_its_checkpoint(
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     assert run("evaluate", empty, "--json", *at(trained)).code == 1
+
+
+def test_export_model_writes_a_directory_and_prints_its_report(
+    run: Callable[..., Done], trained: Workspace, tmp_path: Path
+) -> None:
+    out = tmp_path / "reward-model"
+    done = run("export", "model", out, "--json", *at(trained))
+    assert done.code == 0, done.err
+    assert (done.json["project"], done.json["out"]) == ("kindness", str(out))
+    for part in done.json["directories"]:
+        assert part["check"]["num_rewards"] >= 32
+        assert part["check"]["max_difference"] <= part["check"]["tolerance"]
+        assert (out / part["directory"] / "model.safetensors").exists()
+    assert done.json["accuracy"] is not None
+    again = run("export", "model", out, *at(trained))
+    assert (again.code, again.err.count("\n")) == (1, 2)
+    assert "exists already" in again.err
+    unknown = run("export", "model", tmp_path / "x", "--checkpoint", "999", *at(trained))
+    assert unknown.code == 2
+    assert "999" in unknown.err
 
 
 def test_score_gives_a_line_for_a_line_and_exit_code_1_after_a_bad_one(
