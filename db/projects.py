@@ -60,6 +60,18 @@ def set_archived(s: Session, project_id: int, at: datetime | None) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
+def set_guidelines(s: Session, project_id: int, text: str) -> int:
+    """Put new guidelines in force; their version, which votes from now on carry."""
+    s.execute(
+        sa.update(Project)
+        .where(Project.id == project_id)
+        .values(guidelines=text, guidelines_version=Project.guidelines_version + 1)
+    )
+    version = s.scalar(select(Project.guidelines_version).where(Project.id == project_id))
+    assert version is not None
+    return version
+
+
 def lock_project(s: Session, project_id: int) -> None:
     """Let one import at a time into a project; voting goes on meanwhile (on PostgreSQL)."""
     s.execute(

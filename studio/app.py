@@ -25,6 +25,7 @@ def build_app(settings: Settings, database: Database) -> Guard:
     import gradio
     from fastapi import FastAPI
     from starlette.middleware.cors import CORSMiddleware
+    from starlette.middleware.gzip import GZipMiddleware
 
     from studio import routes
     from studio.tabs.page import build_blocks
@@ -34,6 +35,9 @@ def build_app(settings: Settings, database: Database) -> Guard:
     app = FastAPI(title="Reward Studio", docs_url=None, redoc_url=None, openapi_url=None)
     # With a policy of our own Gradio does not add its, which reflects any origin.
     app.add_middleware(CORSMiddleware, allow_origins=[])
+    # Gradio compresses its scripts but not the page itself (190 KB). Event streams are left out by
+    # the middleware's own list: a compressor would hold their events back.
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     routes.install(app, database)
     gradio.mount_gradio_app(
         app,

@@ -32,6 +32,8 @@ LIGHT = {
     "warn": "#835200",
     "warn-soft": "#fdf1d8",
     "bad": "#ab2219",
+    "chosen": "#6553a8",
+    "rejected": "#a65a08",
     "bad-soft": "#fbe9e6",
     "shadow": "0 1px 2px rgb(30 30 20 / 6%), 0 6px 24px rgb(30 30 20 / 5%)",
 }
@@ -51,6 +53,8 @@ DARK = {
     "warn": "#f0c060",
     "warn-soft": "#382c13",
     "bad": "#ff9a8f",
+    "chosen": "#b3a5ea",
+    "rejected": "#f0a860",
     "bad-soft": "#3d1f1d",
     "shadow": "0 1px 2px rgb(0 0 0 / 40%), 0 6px 24px rgb(0 0 0 / 25%)",
 }
@@ -74,7 +78,7 @@ def theme() -> Base:
         "body_text_color_subdued": "var(--rs-muted)",
         "background_fill_primary": "var(--rs-surface)",
         "background_fill_secondary": "var(--rs-sunken)",
-        "block_background_fill": "var(--rs-surface)",
+        "block_background_fill": "transparent",
         "block_border_color": "var(--rs-line)",
         "block_label_text_color": "var(--rs-muted)",
         "block_label_background_fill": "var(--rs-surface)",
@@ -87,7 +91,9 @@ def theme() -> Base:
         "checkbox_border_color": "var(--rs-line-strong)",
         "checkbox_border_color_selected": "var(--rs-accent)",
         "checkbox_border_color_focus": "var(--rs-accent)",
-        "checkbox_label_background_fill_selected": "var(--rs-surface)",
+        "checkbox_label_background_fill": "transparent",
+        "checkbox_label_background_fill_hover": "transparent",
+        "checkbox_label_background_fill_selected": "transparent",
         "input_background_fill": "var(--rs-surface)",
         "input_border_color": "var(--rs-line-strong)",
         "input_border_color_focus": "var(--rs-accent)",
@@ -101,6 +107,7 @@ def theme() -> Base:
         "button_primary_border_color": "var(--rs-accent)",
         "button_secondary_background_fill": "var(--rs-surface)",
         "button_secondary_background_fill_hover": "var(--rs-accent-soft)",
+        "button_secondary_border_color_hover": "var(--rs-accent)",
         "button_secondary_text_color": "var(--rs-ink)",
         "button_secondary_border_color": "var(--rs-line-strong)",
         "button_cancel_background_fill": "var(--rs-surface)",
@@ -111,6 +118,17 @@ def theme() -> Base:
     sizes = {
         "color_accent": "var(--rs-accent)",
         "button_border_width": "1px",
+        # The boxes that people fill in have the frames, not the blocks around box and label.
+        "block_border_width": "0px",
+        "block_padding": "0",
+        "block_title_text_weight": "600",
+        "block_title_text_size": "0.875rem",
+        "input_border_width": "1px",
+        "input_padding": "9px 12px",
+        "input_radius": "8px",
+        "form_gap_width": "0px",
+        "checkbox_label_border_width": "0px",
+        "checkbox_label_padding": "6px 18px 6px 0",
         "button_large_text_weight": "500",
         "button_large_text_size": "0.9375rem",
     }
@@ -150,9 +168,36 @@ body { background: var(--rs-bg); }
   #rs-tabs > .tab-wrapper { margin-inline: 176px 290px; }
 }
 .rs-side-by-side { gap: 18px; }
-.rs-line { align-items: end; gap: 12px; }
+.rs-line { align-items: center; gap: 12px; }
+.rs-compact > * { flex-grow: 0 !important; }
+.rs-unready { align-items: center; gap: 12px; }
 .rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important;
   margin: 14px 0 0 !important; }
+.gradio-container .form { border: 0; background: none; gap: 14px; overflow: visible; }
+.gradio-container .block:has(> label, > fieldset) { overflow: visible !important; }
+.gradio-container :is(input, textarea):focus-visible { outline-offset: -2px; }
+/* Boxes without a label of their own have no frame from Gradio. */
+.gradio-container :is(#pair-number, #system-prompt, #guidelines-box) :is(input, textarea),
+.gradio-container :is(#project-picker, #archived-picker) .wrap {
+  border: 1px solid var(--rs-line-strong) !important; border-radius: 8px;
+  background: var(--rs-surface); }
+.gradio-container :is(#project-picker, #archived-picker) input { padding-inline: 10px; }
+.rs-earlier { background: var(--rs-surface); border: 1px solid var(--rs-line); border-radius: 12px;
+  padding: 12px 16px; gap: 6px; }
+#earlier-turns { max-height: 30vh; overflow: auto !important; }
+#forget-turns { align-self: flex-start; width: auto; flex-grow: 0; }
+#import-file { background: var(--rs-surface); border: 1px dashed var(--rs-line-strong) !important;
+  border-radius: 10px; }
+/* One slim line, the arrow before the words: ▸ closed, ▾ open. */
+.gr-accordion > .label-wrap { flex-direction: row-reverse; justify-content: flex-end;
+  align-items: center; gap: 8px;
+  min-height: 36px; width: auto; margin: 0; padding: 0 10px 0 2px; border-radius: 8px;
+  color: var(--rs-muted); font-size: 0.875rem; }
+.gr-accordion > .label-wrap:hover { color: var(--rs-ink); }
+.gr-accordion > .label-wrap .icon { font-size: 0; width: 10px; height: 6px; margin: 0 2px;
+  background: currentColor; clip-path: polygon(0 0, 100% 0, 50% 100%); }
+.gr-accordion > .label-wrap .icon[style*="90deg"] { transform: rotate(-90deg) !important; }
+.gr-accordion { overflow: visible !important; }
 .gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem;
   line-height: 1.55; }
 #export-commands textarea { font-family: var(--font-mono); font-size: 0.875rem; }

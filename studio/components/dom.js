@@ -38,3 +38,9 @@ function parsed(value) {
   if (typeof value !== "string") return value ?? null;
   return value ? JSON.parse(value) : null;
 }
+
+// Errors come as sentences, some without their capital or full stop.
+function sentence(text) {
+  const trimmed = text.trim().replace(/[.!?]$/, "");
+  return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}.`;
+}

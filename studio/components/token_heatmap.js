@@ -116,6 +116,14 @@ function draw() {
 
 // ---- reading tokens out -----------------------------------------------------------------------
 
+// A long prompt and answers above must not hide the result that was asked for.
+function bringIntoView() {
+  const { top } = part("root").getBoundingClientRect();
+  if (top > 0 && top < window.innerHeight * 0.55) return;
+  const isCalm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  part("root").scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
+}
+
 function tokenAt(target) {
   const span = target instanceof Element ? target.closest("[data-i]") : null;
   return span ? [Number(span.dataset.a), Number(span.dataset.i)] : null;
@@ -216,5 +224,8 @@ part("maps").addEventListener("focusin", (event) => {
 });
 part("maps").addEventListener("keydown", onTokenKey);
 window.addEventListener("scroll", () => { part("tip").hidden = true; }, { passive: true });
-watch("value", draw);
+watch("value", () => {
+  draw();
+  if (shown) requestAnimationFrame(bringIntoView);
+});
 draw();

@@ -5,7 +5,17 @@ const STAGES = {
   loading: "Loading the backbone", encoding: "Encoding answers", fitting: "Fitting the reward head",
   evaluating: "Evaluating", saving: "Saving the checkpoint",
 };
-const KINDS = { train: "Training", encode: "Encoding ahead of time" };
+const KINDS = { train: "Training", encode: "Encoding ahead" };
+const TRIGGERS = {
+  click: "the Train button", console: "the console", import: "an import", start: "the server's start",
+  resumed: "the end of training",
+};
+const ENCODING_EXPLAINED = "The backbone reads every answer once and keeps what it saw, so that training finds the "
+  + "work done. Label meanwhile; or press Train: it goes first, and encoding goes on after it.";
+
+function startedBy(trigger) {
+  return TRIGGERS[trigger] || trigger;
+}
 
 function percent(share, decimals = 1) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(decimals)} %`;
@@ -36,11 +46,18 @@ function progressLine(run) {
   const parts = [run.status === "queued" ? "waiting for its turn"
     : run.status === "starting" ? "starting" : run.status === "cancelling" ? "cancelling"
       : STAGES[run.stage] || run.stage || "starting"];
-  if (run.total) parts.push(`${run.done.toLocaleString("en")} of ${run.total.toLocaleString("en")}`);
+  const isEncoding = run.stage === "encoding";
+  if (run.total) parts.push(`${run.done.toLocaleString("en")} of ${plural(run.total, isEncoding ? "answer" : "step", isEncoding ? "answers" : "steps")}`);
   if (run.device) parts.push(run.device);
   if (run.status !== "queued") parts.push(`${seconds(run.elapsed_s)} so far`);
-  if (run.eta_s !== null && run.eta_s !== undefined) parts.push(`about ${seconds(run.eta_s)} left`);
+  if (run.eta_s !== null && run.eta_s !== undefined) parts.push(`about ${roughly(run.eta_s)} left`);
+  else if (isEncoding && run.status === "running") parts.push("measuring how long it takes");
   return parts.join(" · ");
+}
+
+// A time ahead is an estimate: "about 3 min", not "about 2 min 47 s".
+function roughly(value) {
+  return value < 55 ? `${Math.max(5, 5 * Math.round(value / 5))} s` : seconds(60 * Math.max(1, Math.round(value / 60))).replace(" 0 s", "");
 }
 
 function drawRun({ active, queued, failed }) {
@@ -55,13 +72,14 @@ function drawRun({ active, queued, failed }) {
     return [h("div", { class: "rs-box" },
       h("div", { class: "rs-runhead" },
         h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
-        h("span", {}, `started by ${active.trigger}${waiting}`)),
-      bar, h("div", { class: "rs-runline" }, progressLine(active)))];
+        h("span", {}, `started by ${startedBy(active.trigger)}${waiting}`)),
+      bar, h("div", { class: "rs-runline" }, progressLine(active)),
+      active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null)];
   }
   if (failed) {
     return [h("div", { class: "rs-box bad", role: "alert" },
-      h("strong", {}, `Run ${failed.id} failed`),
-      h("p", {}, failed.error || "It stopped without saying why."),
+      h("strong", {}, `${KINDS[failed.kind] || "Run"} failed (run ${failed.id}, ${clock(failed.finished_at)})`),
+      h("p", {}, failed.error ? sentence(failed.error) : "It stopped without saying why."),
       failed.log ? h("details", {}, h("summary", {}, "The end of its log"), h("pre", { tabindex: 0 }, failed.log)) : null)];
   }
   return [];
@@ -108,16 +126,35 @@ function drawCheckpoint(c) {
       accuracyRow("Length alone", c.length_only_accuracy, c.length_only_accuracy_ci, "base"),
       c.majority_accuracy !== null && c.majority_accuracy !== undefined
         ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
+    reading(c),
     facts ? h("p", {}, facts) : null);
+}
+
+// What the two first rows say together, in words.
+function reading(c) {
+  if (c.length_only_accuracy === null || c.length_only_accuracy === undefined || c.accuracy === null) return null;
+  const rule = c.length_only_rule ? `“${c.length_only_rule}”` : "length alone";
+  const low = c.accuracy_ci?.[0];
+  if (c.accuracy <= c.length_only_accuracy) return h("p", {}, `This head judges no better than ${rule}: more judged pairs may change that.`);
+  if (low === null || low === undefined) return null;
+  return h("p", {}, low > c.length_only_accuracy
+    ? `Better than ${rule}: the whole 95 % interval lies above it.`
+    : `Better than ${rule}, but the 95 % interval reaches down to it: more judged pairs would tell.`);
+}
+
+function resultOf(run) {
+  if (run.checkpoint_id !== null) return `checkpoint ${run.checkpoint_id}`;
+  if (run.goes_on_as) return `the rest is run ${run.goes_on_as}`;
+  return run.error ? sentence(run.error) : "–";
 }
 
 function drawRuns(runs) {
   if (!runs.length) return null;
-  const rows = runs.map((run) => h("tr", { "data-status": run.status },
-    h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", {}, run.trigger),
-    h("td", { class: "rs-status" }, run.status), h("td", {}, clock(run.created_at)),
+  const rows = runs.map((run, i) => h("tr", { "data-status": run.status },
+    h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", {}, startedBy(run.trigger)),
+    h("td", { class: "rs-status" }, run.goes_on_as ? "made way for training" : run.status), h("td", {}, clock(run.created_at)),
     h("td", {}, run.elapsed_s === null ? "–" : seconds(run.elapsed_s)), h("td", {}, run.device || "–"),
-    h("td", {}, run.checkpoint_id === null ? run.error || "–" : `checkpoint ${run.checkpoint_id}`)));
+    h("td", {}, i === 0 && run.status === "failed" ? "see above" : resultOf(run))));
   const heads = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result"];
   return h("div", { class: "rs-scroll", tabindex: 0, role: "region", "aria-label": "Runs" },
     h("table", { class: "rs-runs" }, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),

@@ -8,7 +8,7 @@ drawn again only when something in it changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from studio.components.assets import script, style
@@ -75,12 +75,29 @@ def results_value(status: Status) -> str:
             if checkpoint
             else None,
             "recent": [
-                # What still moves is shown above, and would draw this table every two seconds.
-                {**run, "elapsed_s": run["elapsed_s"] if run["finished_at"] else None}
+                {
+                    **run,
+                    # What still moves is shown above, and would draw this table every two seconds.
+                    "elapsed_s": run["elapsed_s"] if run["finished_at"] else None,
+                    **dict.fromkeys(("stage", "done", "total", "eta_s")),
+                    "goes_on_as": goes_on_as(run, status["recent"]),
+                }
                 for run in status["recent"]
             ],
         }
     )
+
+
+def goes_on_as(run: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> int | None:
+    """The run that does the rest of an encoding which made way for training; None for others.
+
+    The dispatcher queues that run, with the trigger "resumed", when it ends the first one.
+    """
+    if run["kind"] != "encode" or run["status"] not in ("cancelling", "cancelled"):
+        return None
+    later = [each for each in runs if each["kind"] == "encode" and each["id"] > run["id"]]
+    following = min(later, key=lambda each: each["id"], default=None)
+    return following["id"] if following and following["trigger"] == "resumed" else None
 
 
 def newest_failure(status: Status) -> dict[str, Any] | None:

@@ -80,7 +80,7 @@ function showEmpty() {
   }
   const skipped = progress.skipped ? ` ${plural(progress.skipped, "pair was", "pairs were")} skipped.` : "";
   blank("No pair is left for you",
-    `You judged ${plural(progress.judged_by_you ?? 0, "pair", "pairs")}; `
+    (progress.judged_by_you ? `You judged ${plural(progress.judged_by_you, "pair", "pairs")}; ` : "")
     + `${progress.judged} of the project's ${plural(progress.total, "pair", "pairs")} are judged.${skipped} `
     + "Next: train a reward model on them.",
     link("Go to Train", () => trigger("open_train"), "primary"), again);
@@ -106,11 +106,6 @@ function showState() {
     button.disabled = state !== "pair";
   }
   part("bar").hidden = state === "loading";
-}
-
-function sentence(text) {
-  const trimmed = text.trim().replace(/[.!?]$/, "");
-  return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}.`;
 }
 
 function showProgress() {

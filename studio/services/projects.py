@@ -30,6 +30,7 @@ class ProjectInfo:
     archived: bool
     backbone: str
     guidelines: str
+    guidelines_version: int
     wanted_votes: int
     created_at: datetime
     num_pairs: int
@@ -119,7 +120,7 @@ def find(s: Session, name_or_id: str | int) -> Project:
     found = None
     if isinstance(name_or_id, str):
         found = queries.find_project(s, name_or_id.strip())
-    if found is None and _is_id(name_or_id):
+    if found is None and is_id(name_or_id):
         found = queries.get_project(s, int(name_or_id))
     if found is None:
         names = [repr(project.name) for project in queries.list_projects(s)]
@@ -128,7 +129,8 @@ def find(s: Session, name_or_id: str | int) -> Project:
     return found
 
 
-def _is_id(value: str | int) -> bool:
+def is_id(value: str | int) -> bool:
+    """Whether a row could have this id: both databases hold 31 bits."""
     text = str(value)
     return text.isascii() and text.isdigit() and int(text) < 2**31
 
@@ -143,6 +145,25 @@ def only_project(database: Database) -> ProjectInfo:
             names = ", ".join(repr(project.name) for project in found)
             raise UsageError(f"there are {len(found)} projects ({names}); say which with --project")
         return _info(s, found[0])
+
+
+def set_guidelines(database: Database, project_id: int, text: str) -> ProjectInfo:
+    """Put new guidelines in force; every vote says under which version it was cast.
+
+    The words they replace are kept in the audit trail. The same words again change nothing.
+    """
+    if not is_storable(text):
+        raise UsageError("the guidelines hold a NUL character or a lone surrogate; remove it")
+    with database.write() as s:
+        project = find(s, project_id)
+        replaced = project.guidelines
+        if text != replaced:
+            version = queries.set_guidelines(s, project_id, text)
+            s.refresh(project)
+            audit.record(
+                s, "local", "guidelines", "project", project_id, version=version, replaced=replaced
+            )
+        return _info(s, project)
 
 
 def archive(database: Database, project_id: int) -> ProjectInfo:
@@ -174,6 +195,7 @@ def _info(s: Session, project: Project) -> ProjectInfo:
         archived=project.archived_at is not None,
         backbone=project.backbone,
         guidelines=project.guidelines,
+        guidelines_version=project.guidelines_version,
         wanted_votes=project.wanted_votes,
         created_at=project.created_at,
         num_pairs=counts.num_pairs,

@@ -22,6 +22,7 @@ from db import checkpoints, content, votes
 from db.models import JUDGING, Checkpoint, Vote
 from studio.services.backbones import told_plainly
 from studio.services.errors import NotFound, StudioError, UsageError
+from studio.services.import_rows import ROLES
 from studio.services.training import describe_checkpoint
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ def newest_checkpoint(database: Database, project_id: int) -> Checkpoint:
             "`reward-studio train`."
         )
     return found
+
+
+def why_not_scorable(database: Database, project_id: int) -> str:
+    """A sentence for the playground when the project has no checkpoint yet; else nothing."""
+    with database.read() as s:
+        if checkpoints.newest_promoted(s, project_id) is not None:
+            return ""
+    return (
+        "This project has no checkpoint yet, so nothing can be scored: train one on the Train tab."
+    )
 
 
 def find_checkpoint(database: Database, project_id: int, checkpoint_id: int | None) -> Checkpoint:
@@ -174,6 +185,11 @@ def check_prompt(prompt: Any) -> str | list[dict[str, str]]:
                 f"message {number} of the prompt is {_shortened(message)}: it needs a role and a "
                 "content, both text."
             )
+        if message["role"] not in ROLES:  # as at import: a mistyped role would score quietly
+            raise UsageError(
+                f"message {number} of the prompt has the unknown role {_shortened(message['role'])}"
+                f": use one of {', '.join(ROLES)}."
+            )
     return [{"role": m["role"], "content": m["content"]} for m in prompt]
 
 
@@ -249,7 +265,7 @@ def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]
     if not isinstance(record, dict):
         raise UsageError(f"{_kind(record)} instead of an object with prompt and response.")
     if not _is_encodable(record):
-        raise UsageError("a text holds a lone surrogate, which is no character: leave it out.")
+        raise UsageError("a text holds a lone surrogate, which is no character, or the line nests too deeply.")
     for field in ("prompt", "response"):
         if field not in record:
             raise UsageError(f"{field} is missing: give an object with prompt and response.")
@@ -265,7 +281,7 @@ def _is_encodable(value: Any) -> bool:
     """JSON can spell half a surrogate pair, which no tokenizer and no output takes."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, RecursionError):
         return False
     return True
 

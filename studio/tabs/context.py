@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
     from db.engine import Database
     from studio.settings import Settings
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,7 +56,12 @@ def sentence(error: Exception) -> str:
 
 
 def told(handler: Callable[P, T]) -> Callable[P, T]:
-    """Show a StudioError of the handler as a message; anything else stays a fault in the log."""
+    """Make every error of the handler one readable sentence in the page.
+
+    A StudioError is written for people. Anything else is a fault of ours: its trace goes to the
+    server's log, and the page says where to look, since Gradio alone would say just "Error".
+    Every handler of the page is wrapped in this; tests/components/test_handlers.py looks.
+    """
 
     @wraps(handler)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,8 +69,23 @@ def told(handler: Callable[P, T]) -> Callable[P, T]:
 
         try:
             return handler(*args, **kwargs)
+        except gr.Error:
+            raise
         except StudioError as error:
             # Gradio renders the message as HTML, and it quotes what people typed.
             raise gr.Error(html.escape(sentence(error)), print_exception=False) from error
+        except Exception as error:
+            mark = secrets.token_hex(3)
+            log.exception("fault %s in the page's handler %s", mark, handler.__qualname__)
+            raise gr.Error(_fault_sentence(mark), print_exception=False) from error
 
+    wrapped.is_told = True  # type: ignore[attr-defined]
     return wrapped
+
+
+def _fault_sentence(mark: str) -> str:
+    return (
+        "This did not work because of a fault in the studio, not in what you did; what was saved "
+        "stays saved. The terminal where the server runs has the details: look there for "
+        f"“fault {mark}”."
+    )

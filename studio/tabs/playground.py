@@ -17,15 +17,18 @@ from studio.components.notice import notice, notice_value
 from studio.components.token_heatmap import heatmap_value, token_heatmap
 from studio.services import scoring
 from studio.services.errors import StudioError
-from studio.tabs.context import QUICK, SLOW, TabContext, TabHandle, sentence
+from studio.tabs.context import QUICK, SLOW, TabContext, TabHandle, sentence, told
 
 MAX_CHARACTERS = 200_000
 
 
 def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Playground", id="playground") as tab:
-        with gr.Row(elem_classes="rs-line"):
-            random_pair = gr.Button("Random pair", scale=0, min_width=150, elem_id="random-pair")
+        with gr.Row(visible=False, elem_classes="rs-unready") as unready_box:
+            unready = notice("playground-unready")
+            to_train = gr.Button("Go to Train", scale=0, min_width=140, elem_id="go-to-train")
+        with gr.Row(elem_classes="rs-line rs-compact"):
+            random_pair = gr.Button("Random pair", scale=0, min_width=130, elem_id="random-pair")
             pair_id = gr.Textbox(
                 show_label=False,
                 label="Pair number",
@@ -33,35 +36,36 @@ def build(ctx: TabContext) -> TabHandle:
                 max_lines=1,
                 container=False,
                 scale=0,
-                min_width=150,
+                min_width=120,
                 elem_id="pair-number",
             )
-            open_pair = gr.Button("Open pair", scale=0, min_width=130, elem_id="open-pair")
-        with gr.Accordion("System prompt", open=False):
+            open_pair = gr.Button("Open", scale=0, min_width=80, elem_id="open-pair")
+        with gr.Accordion("System prompt", open=False, elem_id="system-prompt") as system_box:
             system = gr.Textbox(
                 show_label=False,
                 label="System prompt",
                 lines=2,
-                max_lines=10,
+                max_lines=6,
                 placeholder="None",
                 container=False,
             )
-        with gr.Group(visible=False) as earlier_box:
+        with gr.Column(visible=False, elem_classes="rs-earlier") as earlier_box:
             earlier = conversation("earlier-turns")
-            forget = gr.Button("Leave earlier turns out", size="sm")
-        prompt = _text("Prompt", 2, 12, "What the answers reply to", "playground-prompt")
+            forget = gr.Button("Leave these turns out", size="sm", elem_id="forget-turns")
+        prompt = _text("Prompt", 2, 6, "What the answers reply to", "playground-prompt")
         with gr.Row(elem_classes="rs-side-by-side"):
             with gr.Column(min_width=300):
-                answer_a = _text("Answer A", 5, 20, "One answer", "answer-a")
+                answer_a = _text("Answer A", 5, 8, "One answer", "answer-a")
             with gr.Column(min_width=300):
-                answer_b = _text("Answer B", 5, 20, "Another answer", "answer-b")
+                answer_b = _text("Answer B", 5, 8, "Another answer", "answer-b")
         with gr.Row(elem_classes="rs-line"):
             score = gr.Button("Score", variant="primary", scale=0, min_width=190, elem_id="score")
-        told_here = notice("playground-notice")
+            told_here = notice("playground-notice")
         heatmap = token_heatmap()
     typed = [system, earlier, prompt, answer_a, answer_b]
-    loaded = [*typed, earlier_box, pair_id, told_here, heatmap]
+    loaded = [*typed, earlier_box, system_box, pair_id, told_here, heatmap]
 
+    @told
     def load(project_id: int | None, wanted: str | None) -> tuple[Any, ...]:
         unchanged = [gr.skip()] * (len(loaded) - 2)
         try:
@@ -70,29 +74,44 @@ def build(ctx: TabContext) -> TabHandle:
             return *unchanged, notice_value(sentence(error), "error"), gr.skip()
         return *_fields(pair), notice_value(verdict_line(pair)), ""
 
-    def run(project_id: int | None, *fields: str | None) -> tuple[Any, Any]:
+    @told
+    def run(project_id: int | None, *fields: str | None) -> tuple[Any, ...]:
         # A box that nobody has touched yet is None.
         try:
             comparison = _compare(ctx, project_id, *(field or "" for field in fields))
         except StudioError as error:
-            return notice_value(sentence(error), "error"), ""
-        return gr.skip(), heatmap_value(comparison)
+            return notice_value(sentence(error), "error"), "", gr.skip()
+        return gr.skip(), heatmap_value(comparison), gr.Row(visible=False)
 
+    @told
+    def look(project_id: int | None) -> tuple[Any, ...]:
+        reason = scoring.why_not_scorable(ctx.database, project_id) if project_id else ""
+        return gr.Row(visible=bool(reason)), notice_value(reason, "warning")
+
+    @told
     def refresh(project_id: int | None) -> tuple[Any, ...]:
-        return notice_value(), ""
+        return notice_value(), "", *look(project_id)
 
-    shows = {"outputs": [told_here, heatmap], **SLOW, "concurrency_limit": None}
     gr.on(
         [score.click, prompt.submit, answer_a.submit, answer_b.submit],
         run,
         [ctx.picker, *typed],
-        **shows,
+        [told_here, heatmap, unready_box],
+        **SLOW,
+        concurrency_limit=None,
     )
-    random_pair.click(lambda p: load(p, "random"), ctx.picker, loaded, **QUICK)
+    random_pair.click(told(lambda p: load(p, "random")), ctx.picker, loaded, **QUICK)
     open_pair.click(load, [ctx.picker, pair_id], loaded, **QUICK)
     pair_id.submit(load, [ctx.picker, pair_id], loaded, **QUICK)
-    forget.click(lambda: ("", gr.Group(visible=False)), None, [earlier, earlier_box], **QUICK)
-    return TabHandle(tab, refresh, [told_here, heatmap])
+    forget.click(
+        told(lambda: ("", gr.Column(visible=False))), None, [earlier, earlier_box], **QUICK
+    )
+    to_train.click(told(lambda: gr.Tabs(selected="train")), None, ctx.tabs, **QUICK)
+    tab.select(look, ctx.picker, [unready_box, unready], **QUICK)
+    # What people said of a pair is not said of an edited one.
+    edits = [box.input for box in (system, prompt, answer_a, answer_b)]
+    gr.on(edits, None, None, told_here, js="() => ''", **QUICK)
+    return TabHandle(tab, refresh, [told_here, heatmap, unready_box, unready])
 
 
 def _text(label: str, lines: int, max_lines: int, placeholder: str, elem_id: str) -> gr.Textbox:
@@ -147,7 +166,8 @@ def _fields(pair: Mapping[str, Any]) -> tuple[Any, ...]:
         last,
         pair["response_a"],
         pair["response_b"],
-        gr.Group(visible=bool(messages)),
+        gr.Column(visible=bool(messages)),
+        gr.Accordion(open=bool(system)),
         str(pair["pair_id"]),
     )
 

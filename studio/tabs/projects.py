@@ -21,39 +21,52 @@ PURPOSES = [
     ("Pairs to label", "unlabelled"),
     ("Pairs with a known answer (gold)", "gold"),
 ]
-COLUMNS = ["Project", "Pairs", "Judged", "Open", "New since checkpoint", "Votes", "Imported", ""]
+COLUMNS = [
+    "Project",
+    "Pairs",
+    "Judged",
+    "Open",
+    "New since checkpoint",
+    "Votes by people",
+    "Votes imported",
+    "",
+]
+GUIDELINES_HINT = "What makes an answer better? Annotators read this above every pair."
 
 
 def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Projects", id="projects") as tab:
         gr.Markdown("## Projects", elem_classes="rs-h")
         listing = data_table("project-list", "Projects")
-        with gr.Row(elem_classes="rs-line"):
+        with gr.Row(elem_classes="rs-line rs-compact"):
             archive = gr.Button("Archive this project", scale=0, min_width=190)
             archived = row_picker(
                 elem_id="archived-picker",
-                label="Archived projects",
-                info="Archived projects",
+                label="Archived project to restore",
                 show_label=False,
                 container=False,
                 scale=0,
                 min_width=240,
+                visible=False,
             )
-            restore = gr.Button("Restore", scale=0, min_width=130)
+            restore = gr.Button("Restore", scale=0, min_width=110, visible=False)
+        guidelines, saved = _guidelines_section(ctx)
         imports = _import_section(ctx)
         creation = _create_section(ctx)
+        gr.Markdown("## Take data out, in a terminal", elem_classes="rs-h")
         exports = gr.Textbox(
             "",
-            label="Take data out, in a terminal",
+            label="Export pairs, votes and scores",
             lines=3,
             interactive=False,
             buttons=["copy"],
             elem_id="export-commands",
         )
-    everything = [ctx.picker, archived, listing]
+    everything = [ctx.picker, archived, restore, listing]
 
+    @told
     def show(selected: int | None) -> tuple[Any, ...]:
-        return picker_update(ctx, selected), _archived_update(ctx), listing_value(ctx)
+        return picker_update(ctx, selected), *_archived_update(ctx), listing_value(ctx)
 
     @told
     def put_away(project_id: int | None) -> tuple[Any, ...]:
@@ -68,8 +81,13 @@ def build(ctx: TabContext) -> TabHandle:
             raise StudioError("no archived project is chosen; choose one from the list")
         return show(projects.restore(ctx.database, int(project_id)).id)
 
+    @told
+    def renew(project_id: int | None) -> tuple[Any, ...]:
+        return listing_value(ctx), *_archived_update(ctx), export_commands(ctx, project_id)
+
+    @told
     def refresh(project_id: int | None) -> tuple[Any, ...]:
-        return listing_value(ctx), _archived_update(ctx), export_commands(ctx, project_id)
+        return *renew(project_id), _guidelines(ctx, project_id), notice_value()
 
     archive.click(put_away, ctx.picker, everything, **QUICK)
     restore.click(bring_back, archived, everything, **QUICK)
@@ -77,12 +95,47 @@ def build(ctx: TabContext) -> TabHandle:
         button.click(handler, inputs, outputs, **SLOW, concurrency_limit=1).then(
             show, ctx.picker, everything, **QUICK
         )
-    outputs = [listing, archived, exports]
-    tab.select(refresh, ctx.picker, outputs, **QUICK)
-    return TabHandle(tab, refresh, outputs)
+    outputs = [listing, archived, restore, exports]
+    # Coming back to the tab leaves guidelines that are being written alone.
+    tab.select(renew, ctx.picker, outputs, **QUICK)
+    return TabHandle(tab, refresh, [*outputs, guidelines, saved])
 
 
 Section = tuple[gr.Button, Any, list[Any], list[Any]]
+
+
+def _guidelines_section(ctx: TabContext) -> tuple[gr.Textbox, gr.HTML]:
+    """The chosen project's guidelines, to edit."""
+    with gr.Accordion("Guidelines of this project", open=False, elem_id="edit-guidelines"):
+        text = gr.Textbox(
+            show_label=False,
+            label="Guidelines of this project",
+            lines=6,
+            max_lines=20,
+            container=False,
+            placeholder=GUIDELINES_HINT,
+            elem_id="guidelines-box",
+        )
+        with gr.Row(elem_classes="rs-line"):
+            save = gr.Button("Save guidelines", scale=0, min_width=160, elem_id="save-guidelines")
+            result = notice("guidelines-result")
+
+    @told
+    def run(project_id: int | None, text: str | None) -> str:
+        try:
+            if project_id is None:
+                raise StudioError("no project is chosen; choose one above")
+            project = projects.set_guidelines(ctx.database, project_id, text or "")
+        except StudioError as error:
+            return notice_value(sentence(error), "error")
+        version = project.guidelines_version
+        return notice_value(
+            f"Saved as version {version}: annotators of “{project.name}” see it from now on.",
+            "good",
+        )
+
+    save.click(run, [ctx.picker, text], result, **QUICK)
+    return text, result
 
 
 def _import_section(ctx: TabContext) -> Section:
@@ -109,11 +162,16 @@ def _import_section(ctx: TabContext) -> Section:
     result = notice("import-result")
     refusals = data_table("import-refusals", "Refused rows")
 
+    @told
     def run(
-        project_id: int | None, path: str | None, name: str | None, purpose: str, dry_run: bool
+        project_id: int | None,
+        path: str | None,
+        name: str | None,
+        purpose: str | None,
+        dry_run: bool | None,
     ) -> tuple[Any, ...]:
         try:
-            report = _import(ctx, project_id, path, name or "", purpose, dry_run)
+            report = _import(ctx, project_id, path, name or "", purpose or "votes", bool(dry_run))
         except StudioError as error:
             return notice_value(sentence(error), "error"), "", project_id
         kind: Kind = "warning" if report.num_refused else "good"
@@ -164,11 +222,12 @@ def _create_section(ctx: TabContext) -> Section:
             max_lines=20,
             scale=3,
             min_width=280,
-            placeholder="What makes an answer better? Annotators read this above every pair.",
+            placeholder=GUIDELINES_HINT,
         )
     button = gr.Button("Create project", variant="primary", scale=0, elem_id="create-button")
     result = notice("create-result")
 
+    @told
     def run(name: str | None, guidelines: str | None, wanted: int | None) -> tuple[Any, ...]:
         try:
             made = projects.create(
@@ -179,11 +238,11 @@ def _create_section(ctx: TabContext) -> Section:
                 wanted_votes=int(wanted or 1),
             )
         except StudioError as error:
-            return notice_value(sentence(error), "error"), gr.skip(), gr.skip()
+            return notice_value(sentence(error), "error"), gr.skip(), gr.skip(), gr.skip()
         text = f"Project “{made.name}” is made and chosen. Import pairs into it next."
-        return notice_value(text, "good"), "", _choice(ctx, made.id)
+        return notice_value(text, "good"), "", "", _choice(ctx, made.id)
 
-    return button, run, [name, guidelines, wanted], [result, name, ctx.picker]
+    return button, run, [name, guidelines, wanted], [result, name, guidelines, ctx.picker]
 
 
 # ---- what is shown ----------------------------------------------------------------------------
@@ -201,10 +260,17 @@ def _choice(ctx: TabContext, project_id: int | None) -> gr.Dropdown:
     return picker_update(ctx, project_id)
 
 
-def _archived_update(ctx: TabContext) -> gr.Dropdown:
+def _archived_update(ctx: TabContext) -> tuple[gr.Dropdown, gr.Button]:
+    """The archived projects and the button to restore one; neither where there is none."""
     there = projects.list_all(ctx.database, include_archived=True)
-    away = [each for each in there if each.archived]
-    return gr.Dropdown(choices=[(each.name, each.id) for each in away], value=None)
+    away = [(each.name, each.id) for each in there if each.archived]
+    chosen = away[0][1] if away else None
+    picker = gr.Dropdown(choices=away, value=chosen, visible=bool(away))
+    return picker, gr.Button(visible=bool(away))
+
+
+def _guidelines(ctx: TabContext, project_id: int | None) -> str:
+    return "" if project_id is None else projects.get(ctx.database, project_id).guidelines
 
 
 def listing_value(ctx: TabContext) -> str:

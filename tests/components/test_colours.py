@@ -59,7 +59,9 @@ def test_every_level_has_a_rule_for_light_and_dark() -> None:
 
 
 @pytest.mark.parametrize("colours", [LIGHT, DARK])
-@pytest.mark.parametrize("text", ["ink", "muted", "accent", "good", "warn", "bad"])
+@pytest.mark.parametrize(
+    "text", ["ink", "muted", "accent", "good", "warn", "bad", "chosen", "rejected"]
+)
 @pytest.mark.parametrize("ground", ["bg", "surface"])
 def test_the_themes_texts_are_readable(colours: dict[str, str], text: str, ground: str) -> None:
     assert contrast(colours[text], colours[ground]) >= 4.5

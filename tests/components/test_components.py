@@ -14,11 +14,19 @@ from studio.components.conversation import (
     conversation_messages,
     conversation_value,
 )
+from studio.components.curves import curves, curves_value
 from studio.components.data_table import data_table, table_value
 from studio.components.notice import notice, notice_value
 from studio.components.picker import row_picker
+from studio.components.prose import prose, prose_value
 from studio.components.token_heatmap import token_heatmap
-from studio.components.train_panel import headline_value, results_value, run_value, train_panel
+from studio.components.train_panel import (
+    goes_on_as,
+    headline_value,
+    results_value,
+    run_value,
+    train_panel,
+)
 from studio.components.vote_card import ACTIONS, VERDICTS, vote_card, vote_card_value
 from studio.theme import CSS, HEAD, theme
 
@@ -29,6 +37,8 @@ MAKERS = [
     lambda: notice("n"),
     lambda: data_table("t", "T"),
     lambda: train_panel("run"),
+    lambda: curves("p"),
+    lambda: prose("g"),
 ]
 
 
@@ -48,7 +58,8 @@ def test_nothing_refers_to_another_host() -> None:
     texts = [entry.read_text("utf-8") for entry in package.iterdir() if entry.is_file()]
     for text in [*texts, CSS, HEAD, theme()._get_theme_css()]:
         assert "https://" not in text
-        assert "http://" not in text.replace("xmlns='http://www.w3.org/2000/svg'", "")
+        # The name of SVG's namespace is no address.
+        assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
         assert "@import" not in text
 
 
@@ -143,3 +154,37 @@ def test_a_failure_is_shown_with_its_log_until_something_newer_ran() -> None:
     )
     later = [status()["recent"][0], failed]
     assert json.loads(run_value(status(recent=later)))["failed"] is None
+
+
+def test_an_encoding_that_made_way_for_training_names_the_run_that_goes_on() -> None:
+    base = status()["recent"][0]
+    first = dict(base, id=1, kind="encode", status="cancelled", trigger="start")
+    training = dict(base, id=2)
+    rest = dict(base, id=3, kind="encode", trigger="resumed")
+    runs = [rest, training, first]
+    assert [goes_on_as(run, runs) for run in runs] == [None, None, 3]
+    assert json.loads(results_value(status(recent=runs)))["recent"][2]["goes_on_as"] == 3
+
+
+def test_an_encoding_that_somebody_cancelled_did_not_make_way() -> None:
+    base = status()["recent"][0]
+    first = dict(base, id=1, kind="encode", status="cancelled")
+    later = dict(base, id=3, kind="encode", trigger="import")
+    assert goes_on_as(first, [first]) is None
+    assert goes_on_as(first, [later, first]) is None
+
+
+def test_curves_leave_out_what_has_no_points_and_keep_the_order_of_steps() -> None:
+    rows = [{"step": step, "name": "loss", "value": 1.0 / step} for step in (2, 1)]
+    rows.append({"step": 1, "name": "something else", "value": 3.0})
+    (chart,) = json.loads(curves_value(rows))
+    assert chart["title"] == "Loss"
+    assert chart["series"] == [{"name": "loss", "colour": "accent", "points": [[1, 1.0], [2, 0.5]]}]
+    assert curves_value([]) == ""
+
+
+def test_guidelines_travel_as_data() -> None:
+    assert prose_value("  \n") == ""
+    value = prose_value("**Be fair** <img src=x>")
+    assert "<" not in value
+    assert json.loads(value) == {"text": "**Be fair** <img src=x>"}

@@ -103,3 +103,24 @@ def test_what_was_done_is_in_the_audit_trail(database: Database) -> None:
         events = [(e.actor, e.action, e.subject_id) for e in s.query(AuditEvent)]
         assert queries.get_project(s, made.id) is not None
     assert events == [("local", "create", str(made.id)), ("local", "archive", str(made.id))]
+
+
+def test_new_guidelines_are_a_new_version_and_the_old_words_are_kept(database: Database) -> None:
+    made = projects.create(database, "support", guidelines="Be fair.")
+    assert made.guidelines_version == 1
+    changed = projects.set_guidelines(database, made.id, "Be kind.")
+    assert (changed.guidelines, changed.guidelines_version) == ("Be kind.", 2)
+    assert projects.get(database, made.id) == changed
+    assert projects.set_guidelines(database, made.id, "Be kind.").guidelines_version == 2
+    with database.read() as s:
+        (event,) = s.query(AuditEvent).filter_by(action="guidelines").all()
+    assert event.details == {"version": 2, "replaced": "Be fair."}
+
+
+def test_guidelines_that_cannot_be_kept_or_have_no_project_are_refused(database: Database) -> None:
+    made = projects.create(database, "support", guidelines="Be fair.")
+    with pytest.raises(UsageError, match="NUL"):
+        projects.set_guidelines(database, made.id, "a\x00b")
+    with pytest.raises(NotFound):
+        projects.set_guidelines(database, made.id + 1, "x")
+    assert projects.get(database, made.id).guidelines == "Be fair."

@@ -56,6 +56,24 @@ def test_files_of_the_data_directory_are_not_served(client: TestClient) -> None:
         assert client.get(f"/gradio_api/file={path}").status_code in {403, 404}
 
 
+def test_the_page_is_sent_compressed_with_the_guards_headers(client: TestClient) -> None:
+    response = client.get("/", headers={"accept-encoding": "gzip"})
+    assert response.headers["content-encoding"] == "gzip"
+    assert int(response.headers["content-length"]) < len(response.content) / 3
+    assert "accept-encoding" in response.headers["vary"].lower()
+    assert response.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    plain = client.get("/", headers={"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.text == response.text
+
+
+def test_what_gradio_compressed_is_not_compressed_again(client: TestClient) -> None:
+    response = client.get("/theme.css", headers={"accept-encoding": "gzip, br"})
+    assert response.headers["content-encoding"] == "br"
+    assert "--rs-accent" in response.text or "body" in response.text
+
+
 def test_documentation_pages_that_load_scripts_from_elsewhere_are_off(client: TestClient) -> None:
     assert "swagger" not in client.get("/docs").text.lower()
 

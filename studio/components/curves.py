@@ -1,0 +1,61 @@
+"""Small line charts of a training run: loss, mean rewards, accuracy, over the solver's steps.
+
+`curves_value(rows)` takes what `services.training.curves` returns; the browser (curves.js) draws
+one SVG a chart. Steps are whole numbers and so are the axis's, which `gr.LinePlot` cannot promise;
+and it brings a megabyte of plotting code for three lines.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from studio.components.assets import script, style
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+# Chart, and the metrics in it: name in the database, name in the chart, colour (a --rs- property).
+CHARTS = (
+    ("Loss", (("loss", "loss", "accent"),)),
+    (
+        "Mean reward",
+        (
+            ("reward_gap", "gap", "accent"),
+            ("reward_chosen", "chosen", "chosen"),
+            ("reward_rejected", "rejected", "rejected"),
+        ),
+    ),
+    ("Held-out accuracy", (("heldout_accuracy", "accuracy", "accent"),)),
+)
+
+
+def curves_value(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The component's value: the charts that have points; "" when none has."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        points.setdefault(row["name"], []).append((row["step"], row["value"]))
+    charts = [
+        {"title": title, "series": series}
+        for title, names in CHARTS
+        if (series := [_series(points[name], *rest) for name, *rest in names if name in points])
+    ]
+    return json.dumps(charts) if charts else ""
+
+
+def _series(points: list[tuple[int, float]], name: str, colour: str) -> dict[str, Any]:
+    return {"name": name, "colour": colour, "points": sorted(points)}
+
+
+def curves(elem_id: str) -> gr.HTML:
+    import gradio as gr
+
+    return gr.HTML(
+        "",
+        html_template='<div class="rs-plots" data-part="plots"></div>',
+        css_template=style("curves.css"),
+        js_on_load=script("dom.js", "curves.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
