@@ -144,7 +144,8 @@ def _convert_gguf(file: Path, target: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
         except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
             raise BackboneError(
-                f"The GGUF file {file} cannot be converted: {error}; take a model in safetensors."
+                f"The GGUF file {file} cannot be converted: {str(error).rstrip('.')}; "
+                "take a model in safetensors."
             ) from error
         fields = quantized.config.to_dict()
         fields.pop("quantization_config", None)
@@ -214,15 +215,15 @@ def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneI
     from transformers import AutoConfig, AutoTokenizer
 
     _quiet_transformers()
-    _weight_files(directory)
+    _check_whole([f for f in _weight_files(directory) if f.suffix == ".safetensors"])
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(
-            f"The backbone in {directory} cannot be read: {first[:300]}; it needs a config.json "
-            "and a tokenizer that transformers knows."
+            f"The backbone in {directory} cannot be read: {first[:300].rstrip('.')}; it needs a "
+            "config.json and a tokenizer that transformers knows."
         ) from error
     if not tokenizer.is_fast:
         raise BackboneError(
@@ -257,6 +258,20 @@ def _weight_files(directory: Path) -> list[Path]:
             "weights are not loaded: convert them to safetensors."
         )
     return [*files, directory / "config.json"]
+
+
+def _check_whole(files: list[Path]) -> None:
+    """A download cut short is known by its header; better said now than by the first job."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise BackboneError(
+                f"The backbone's file {file} is damaged or cut short ({error}); fetch it again."
+            ) from error
 
 
 def _stamp(directory: Path) -> str:

@@ -88,3 +88,11 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         assert choose_device("auto") == "cpu"
         with pytest.raises(BackboneError, match="no CUDA device"):
             choose_device("cuda:0")
+
+
+def test_weights_cut_short_are_found_before_any_job_needs_them(tmp_path: Path) -> None:
+    directory = build_tiny_backbone(tmp_path / "cut")
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(BackboneError, match=r"cut short .*fetch it again"):
+        prepare(str(directory), tmp_path / "cache")
