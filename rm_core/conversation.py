@@ -136,8 +136,8 @@ class ConversationEncoder:
             shorter = _without_oldest_turn(kept)
             if shorter is None:
                 raise AnswerError(
-                    f"The prompt's last turn alone has {num_tokens} tokens and the limit is "
-                    f"{limit}; shorten it or raise max_prompt_tokens."
+                    f"The prompt's last turn alone has {num_tokens} tokens and "
+                    f"{self._limit_of('max_prompt_tokens')}."
                 )
             kept = shorter
         spelled = sum(self._count_control(m["content"]) for m in kept)
@@ -192,12 +192,19 @@ class ConversationEncoder:
             return ids, offsets, 0
         if self.limits.over_long == "refuse":
             raise AnswerError(
-                f"The response has {num_tokens} tokens and the limit is {limit}; shorten it, raise "
-                'max_response_tokens, or set over_long = "cut".'
+                f"The response has {num_tokens} tokens and {self._limit_of('max_response_tokens')}."
             )
         keep = max(limit - num_end, 0)
         cut = ids[: start + keep] + ids[len(ids) - num_end :]
         return cut, offsets[:keep], num_tokens - limit
+
+    def _limit_of(self, setting: Literal["max_prompt_tokens", "max_response_tokens"]) -> str:
+        """The limit that was met and what can be done: nobody can raise a backbone's context."""
+        limit, context = getattr(self.limits, setting), self.info.max_context
+        if limit >= context:
+            return f"the context of {self.info.name} is {context}; shorten it"
+        cutting = ', or set over_long = "cut"' if setting == "max_response_tokens" else ""
+        return f"the limit is {limit}; shorten it or raise {setting}{cutting}"
 
     def _frame(self, messages: list[Message]) -> tuple[str, str]:
         """What the template writes before and after the answer's text."""

@@ -96,6 +96,8 @@ def train(
 
     hooks.on_stage("encoding")
     encoded, report = _encode(pairs, layers, info, store, config, device, hooks)
+    if len(encoded) < len(pairs):
+        _check_enough_encoded(encoded, len(pairs), report)
     data = _split(encoded, config, report)
 
     hooks.on_stage("fitting")
@@ -143,6 +145,19 @@ def _check_enough(pairs: Sequence[PreferencePair]) -> None:
             f"All {len(pairs)} judged pairs are ties, which say nothing of what is better; judge "
             "pairs with a winner."
         )
+
+
+def _check_enough_encoded(
+    encoded: Sequence[PreferencePair], num_pairs: int, report: EncodeReport
+) -> None:
+    """Where refused answers are the reason for too few pairs, that is what has to be said."""
+    try:
+        _check_enough(encoded)
+    except TrainingDataError as error:
+        raise TrainingDataError(
+            f"Of {num_pairs} judged pairs only {len(encoded)} could be encoded, too few to train "
+            f"on; the first reason: {report.refused[0][1]}"
+        ) from error
 
 
 def _encode(

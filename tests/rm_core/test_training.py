@@ -182,6 +182,13 @@ def test_pairs_with_a_refused_answer_are_left_out_and_counted(
     assert "limit is 100" in metrics["encoding"]["refused"][0]
 
 
+def test_that_every_answer_was_refused_is_said_and_not_that_pairs_are_missing(
+    info: BackboneInfo, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingDataError, match=r"40 judged pairs only 0 .*the limit is 1;"):
+        run(info, FeatureStore(tmp_path / "f"), planted_pairs(40), max_response_tokens=1)
+
+
 def test_a_stop_while_encoding_raises_and_leaves_no_head(
     info: BackboneInfo, tmp_path: Path
 ) -> None:
@@ -372,6 +379,10 @@ def test_probabilities_are_symmetric_and_survive_extremes(model: RewardModel) ->
 def test_a_response_over_the_context_is_refused_with_both_numbers(model: RewardModel) -> None:
     with pytest.raises(AnswerError, match=r"context of .* is 4096"):
         model.score(USER, ["b" * 4090])
+    with pytest.raises(AnswerError, match=r"5001 tokens and the context of .* is 4096; shorten it"):
+        model.score(USER, ["b" * 5000])
+    with pytest.raises(AnswerError, match=r"last turn .* the context of .* is 4096; shorten it"):
+        model.score("b" * 5000, ["x"])
 
 
 def test_text_prompts_are_one_user_turn(model: RewardModel) -> None:
