@@ -265,7 +265,10 @@ def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]
     if not isinstance(record, dict):
         raise UsageError(f"{_kind(record)} instead of an object with prompt and response.")
     if not _is_encodable(record):
-        raise UsageError("a text holds a lone surrogate, which is no character, or the line nests too deeply.")
+        raise UsageError(
+            "a text holds a lone surrogate, which is no character, or the line nests too deeply: "
+            "leave it out."
+        )
     for field in ("prompt", "response"):
         if field not in record:
             raise UsageError(f"{field} is missing: give an object with prompt and response.")

@@ -76,6 +76,7 @@ def test_without_a_checkpoint_the_error_says_what_to_do(empty_workspace: Workspa
         ([{"role": "user"}], "role and a content"),
         ([{"role": "user", "content": 3}], "message 1"),
         (["hi"], "message 1"),
+        ([{"role": "usr", "content": "hi"}], "unknown role 'usr'"),
     ],
 )
 def test_a_prompt_that_is_none_is_described(prompt: object, part: str) -> None:
