@@ -46,13 +46,13 @@ def read_pairs(path: Path) -> FilePairs:
     for number, row in read_rows(path):
         if isinstance(row, UnreadableRow):
             found.left_out[row.reason] += 1
-            first_refusal = first_refusal or f"row {number}: {row.reason} ({row.seen})"
+            first_refusal = first_refusal or _told(number, row)
             continue
         try:
             found.pairs.append(_pair(str(number), row_pairs(row)))
         except RowRefused as refused:
             found.left_out[refused.reason] += 1
-            first_refusal = first_refusal or f"row {number}: {refused.reason} ({refused.seen})"
+            first_refusal = first_refusal or _told(number, refused)
     if not found.pairs:
         seen = f"; {first_refusal}" if first_refusal else ", it is empty"
         raise StudioError(
@@ -62,6 +62,11 @@ def read_pairs(path: Path) -> FilePairs:
     return found
 
 
+def _told(number: int, refused: UnreadableRow | RowRefused) -> str:
+    seen = f" ({refused.seen})" if refused.seen else ""
+    return f"row {number}: {refused.reason}{seen}"
+
+
 def _pair(number: str, row: RowPairs) -> PreferencePair:
     from rm_core.conversation import Answer
     from rm_core.pairs import PreferencePair, prompt_group
@@ -69,7 +74,7 @@ def _pair(number: str, row: RowPairs) -> PreferencePair:
     choices = Counter(vote.choice for vote in row.votes)
     target = target_of(choices)
     if target is None or len(row.answers) != 2:
-        raise RowRefused(why_left_out(choices).replace("_", " "), row.row_id)
+        raise RowRefused(why_left_out(choices).replace("_", " "))
     first, second = row.answers
     if _text_order(first) > _text_order(second):
         first, second, target = second, first, 1 - target

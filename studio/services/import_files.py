@@ -32,7 +32,12 @@ class UnreadableRow:
 
     def __init__(self, reason: str, seen: str = "") -> None:
         self.reason = reason
-        self.seen = seen
+        self.seen = printable(seen)
+
+
+def printable(text: str) -> str:
+    """A file's text as a terminal may show it: a binary file's bytes could command it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def read_rows(path: Path) -> Rows:

@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.models import CHOICES
-from studio.services.import_files import MAX_ROW_BYTES, parse_json
+from studio.services.import_files import MAX_ROW_BYTES, parse_json, printable
 from studio.services.projects import is_storable
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_RESPONSES = 32
+MAX_DEPTH = 32  # of `meta`
 MERGED = "merged"  # the one pseudo-annotator of a set that comes without its votes
 ROW_FIELDS = {
     "id", "source", "licence", "license", "prompt", "chosen", "rejected", "answers", "responses",
@@ -38,7 +39,7 @@ class RowRefused(Exception):
     def __init__(self, reason: str, seen: object = "") -> None:
         super().__init__(reason)
         self.reason = reason
-        self.seen = str(seen)[:200]
+        self.seen = printable(str(seen)[:200])
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +269,7 @@ def _meta(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
         given = parsed if isinstance(parsed, dict) else given
     if given is not None and not isinstance(given, Mapping):
         raise RowRefused("'meta' is no object", type(given).__name__)
+    _check_depth(given, MAX_DEPTH)
     meta: dict[str, Any] = _plain(given) if given else {}
     licence = row.get("licence") if _given(row, "licence") else row.get("license")
     kept = {"id": row.get("id"), "source": row.get("source"), "licence": licence}
@@ -309,6 +311,15 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(each)
     elif isinstance(value, list | tuple):
         yield from itertools.chain.from_iterable(map(_strings, value))
+
+
+def _check_depth(value: Any, room: int) -> None:
+    """Refuse what nests deeper than anything that walks it later has room for."""
+    if isinstance(value, Mapping | list | tuple):
+        if room == 0:
+            raise RowRefused(f"'meta' nests deeper than {MAX_DEPTH} levels")
+        for each in value.values() if isinstance(value, Mapping) else value:
+            _check_depth(each, room - 1)
 
 
 def _check_storable(parsed: RowPairs) -> None:

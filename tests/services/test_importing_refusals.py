@@ -33,7 +33,7 @@ def _numbers(database: Database) -> list[int]:
 
 
 LONG = "x" * (4 * 2**20 + 10)
-REFUSED = [
+REFUSED: list[tuple[Any, str]] = [
     ('{"prompt": "q", "chosen"', "malformed JSON"),
     ('{"prompt": "q", "chosen": "x", "rejected": NaN}', "malformed JSON"),
     ("[" * 100_000, "malformed JSON"),
@@ -58,6 +58,8 @@ REFUSED = [
      "a vote's strength is not 1, 2 or 3"),
     ({"prompt": "q", "answers": ["x", "y"], "votes": {"a": 1}}, "'votes' is no list of objects"),
     ({"prompt": "q", "chosen": "a\x00b", "rejected": "y"}, "the row holds a NUL character"),
+    ('{"prompt": "q", "chosen": "x", "rejected": "y", "meta": ' + '{"m": ' * 500 + "1" + "}" * 501,
+     "'meta' nests deeper than 32 levels"),
     ({"prompt": "q", "chosen": "x", "rejected": "y", "meta": {"k": "\x00"}},
      "the row holds a NUL character"),
     ('{"prompt": "q", "chosen": "\\ud800", "rejected": "y"}',
@@ -101,6 +103,16 @@ def test_bytes_that_are_not_utf8_are_refused_by_row(database: Database, tmp_path
     report = _import(database, path)
     assert report.imported == 1
     assert report.refused == [(2, "not UTF-8 (byte 0xf6 at 83)")]
+
+
+def test_what_a_binary_file_holds_cannot_command_the_terminal(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"prompt,\x1b]0;owned\x07\nq,x\n")
+    with pytest.raises(StudioError, match="no 'chosen'") as told:
+        _import(sqlite_database, path)
+    assert str(told.value).isprintable()
 
 
 @pytest.mark.parametrize(
