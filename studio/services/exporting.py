@@ -32,6 +32,11 @@ from studio.services.errors import Conflict, UsageError
 
 KINDS = ("votes", "pairs")
 FORMATS = ("jsonl", "parquet", "trl")
+OTHERS = {
+    "jsonl": (".parquet", ".parquet.gz", ".csv", ".csv.gz"),
+    "parquet": (".jsonl", ".ndjson", ".json", ".csv", ".gz"),
+    "trl": (".parquet.gz", ".csv", ".csv.gz"),
+}
 CHUNK = 1000  # pairs
 Row = dict[str, Any]
 
@@ -95,6 +100,8 @@ def _check(kind: str, fmt: str, out: Path) -> None:
         raise UsageError(f"format is {fmt!r}; use one of {', '.join(FORMATS)}")
     if fmt == "trl" and kind != "pairs":
         raise UsageError("format trl holds merged pairs; export pairs, or votes as jsonl")
+    if out.name.lower().endswith(OTHERS[fmt]):  # whoever reads it goes by its name
+        raise UsageError(f"{out.name!r} is no name for {fmt}; end it as the format does")
     if out.exists():
         raise Conflict(f"{str(out)!r} exists already; name another file or move it away")
     if not out.parent.is_dir():

@@ -167,6 +167,8 @@ def test_a_file_that_is_there_is_never_overwritten(database: Database, tmp_path:
         ("pairs", "xml", "x", "format is 'xml'; use one of jsonl"),
         ("votes", "trl", "x", "holds merged pairs"),
         ("pairs", "jsonl", "none/x", "no folder"),
+        ("pairs", "parquet", "x.jsonl", "'x.jsonl' is no name for parquet"),
+        ("pairs", "jsonl", "x.parquet", "'x.parquet' is no name for jsonl"),
     ],
 )
 def test_a_wrong_request_is_refused(
