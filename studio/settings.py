@@ -116,6 +116,9 @@ class Settings:
 def _choose(flags: Mapping[str, Any], environ: Mapping[str, str], name: str, default: Any) -> Any:
     flag = flags.get(name)
     if flag is not None:
+        # A script's unset variable: "" would mean the current directory.
+        if flag == "":
+            raise UsageError(f"--{name.replace('_', '-')} is empty: give a value, or leave it out.")
         return flag
     return environ.get(f"STUDIO_{name.upper()}") or default
 

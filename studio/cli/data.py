@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studio.cli.console import Console
 from studio.services import backbones, encoding, importing, projects, workspace
-from studio.services.errors import NotFound
+from studio.services.errors import NotFound, UsageError
 from studio.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,15 +54,20 @@ def _dry_run_elsewhere(options: argparse.Namespace, settings: Settings, output: 
 def _import(
     options: argparse.Namespace, settings: Settings, output: Console, database: Database
 ) -> ImportReport:
-    backbone = settings.backbone
-    for project in projects.list_all(database, include_archived=True):
-        if project.name == options.project.strip():
-            backbone = project.backbone
+    name, backbone = options.project, settings.backbone
+    with suppress(NotFound):  # then it is made
+        there = projects.get(database, name)
+        if options.backbone is not None and backbone != there.backbone:
+            raise UsageError(
+                f"project {there.name!r} is of the backbone {there.backbone!r}, not {backbone!r}: "
+                "leave --backbone out, or name another project."
+            )
+        name, backbone = there.name, there.backbone
     info = backbones.prepare(settings, backbone, output.say)
     return importing.import_file(
         database,
         Path(options.file),
-        project_name=options.project,
+        project_name=name,
         purpose=options.purpose,
         dry_run=options.dry_run,
         backbone=backbone,

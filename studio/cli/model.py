@@ -210,8 +210,8 @@ def _project(database: Database, name: str | None) -> ProjectInfo:
 
 def _choose(database: Database, settings: Settings, options: argparse.Namespace) -> Chosen:
     wanted = options.checkpoint
-    if wanted is not None and not wanted.isdigit():
-        if not Path(wanted).is_dir():
+    if wanted is not None and not projects.is_id(wanted):
+        if not wanted or not Path(wanted).is_dir():
             raise NotFound(f"no checkpoint {wanted!r}: give its id or its directory.")
         return Chosen(wanted, None, Path(wanted))
     if wanted is not None and options.project is None:

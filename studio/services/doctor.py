@@ -35,27 +35,28 @@ class Unhealthy(Exception):
 
 def run(settings: Settings) -> list[Check]:
     """Every check, in an order in which the first failure explains the later ones."""
-    checks: tuple[tuple[str, Callable[[Settings], str]], ...] = (
-        ("python", _python),
-        ("packages", _packages),
-        ("package names", _package_names),
-        ("data directory", _data_directory),
-        ("disk", _disk),
-        ("database", _database),
-        ("features", _features),
-        ("backbone", _backbone),
-        ("device", _device),
+    checks: tuple[tuple[str, Callable[[Settings], str], str], ...] = (
+        ("python", _python, ""),
+        ("packages", _packages, ""),
+        ("package names", _package_names, ""),
+        ("data directory", _data_directory, "make it writable, or name another with --data-dir"),
+        ("disk", _disk, ""),
+        ("database", _database, "check STUDIO_DB_URL, or put back a copy from backups/"),
+        ("features", _features, "move features.db away: it is rebuilt by encoding again"),
+        ("backbone", _backbone, "name one that can be loaded with --backbone"),
+        ("device", _device, "use --device cpu or auto"),
     )
-    return [_outcome(name, check, settings) for name, check in checks]
+    return [_outcome(name, check, settings, remedy) for name, check, remedy in checks]
 
 
-def _outcome(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+def _outcome(name: str, check: Callable[[Settings], str], settings: Settings, remedy: str) -> Check:
+    """What a check found; `remedy` is for errors that are not the check's own."""
     try:
         return {"name": name, "ok": True, "detail": check(settings), "remedy": None}
     except Unhealthy as found:
         return {"name": name, "ok": False, "detail": found.detail, "remedy": found.remedy}
     except StudioError as error:
-        return {"name": name, "ok": False, "detail": str(error), "remedy": "do what it says"}
+        return {"name": name, "ok": False, "detail": str(error), "remedy": remedy}
 
 
 def _python(_settings: Settings) -> str:

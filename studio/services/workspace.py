@@ -44,7 +44,9 @@ def open_database(
     except SchemaError as error:
         raise StudioError(f"{error}.") from error
     except (DBAPIError, sa.exc.ArgumentError, ValueError) as error:
-        raise StudioError(f"the database {shown} cannot be used: {_first_line(error)}.") from error
+        raise StudioError(
+            f"the database {shown} cannot be used: {_first_line(error)}; {_what_to_do(settings)}."
+        ) from error
     if report and outcome.changed:
         what = "upgraded" if outcome.from_revision else "created"
         kept = f"; the old one is kept as {outcome.backup}" if outcome.backup else ""
@@ -54,7 +56,10 @@ def open_database(
 
 def exists(settings: Settings) -> bool:
     """Whether there is a database to open; a server's is taken to be there."""
-    url = sa.make_url(settings.db_url)
+    try:
+        url = sa.make_url(settings.db_url)
+    except sa.exc.ArgumentError:
+        return True  # opening it says what is wrong
     if url.get_backend_name() != "sqlite":
         return True
     return (settings.data_dir / "studio.db").exists() or _file_exists(url.database)
@@ -73,6 +78,12 @@ def _shown(settings: Settings) -> str:
         return "of STUDIO_DB_URL"
 
 
+def _what_to_do(settings: Settings) -> str:
+    if "sqlite" in settings.db_url.partition(":")[0]:
+        return f"check its permissions, or put back a copy (one may be in {settings.backups_dir})"
+    return "check STUDIO_DB_URL and that the database's server runs"
+
+
 def _first_line(error: Exception) -> str:
     cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    return " ".join(str(cause).split())[:300].rstrip(".")
+    return " ".join(str(cause).split())[:300].rstrip(".?")

@@ -87,6 +87,7 @@ def test_every_command_has_help_and_takes_a_data_directory(
         (["import", "/no/such.jsonl", "--project", "p"], "/no/such.jsonl"),
         (["evaluate", "/no/such.jsonl"], "/no/such.jsonl"),
         (["score", "/no/such.jsonl"], "/no/such.jsonl"),
+        (["import", __file__, "--project", "p", "--backbone", ""], "--backbone is empty"),
     ],
 )
 def test_what_is_asked_for_wrongly_is_one_line_and_exit_code_2(
@@ -145,6 +146,11 @@ def test_training_on_nothing_and_scoring_with_nothing_say_what_to_do(
     assert (score.code, score.out) == (1, "")
     assert "no checkpoint yet" in score.err
     assert "none yet" in run("score", "--checkpoint", "4", *at(here)).err
+    for name in ("99999999999999999999", "²", "-1", ""):
+        wrong = run("score", "--checkpoint", name, *at(here))
+        assert wrong.code == 2
+        assert wrong.err.count("\n") == 1
+        assert "give its id or its directory" in wrong.err
 
 
 def test_a_config_with_an_unknown_setting_is_refused_before_anything_runs(
@@ -189,6 +195,37 @@ def test_import_counts_and_a_dry_run_changes_nothing(
     assert (again.json["imported"], again.json["duplicate"]) == (0, 4)
     text = run("import", rows, *common)
     assert "4 duplicate" in text.out
+
+
+def test_import_takes_a_projects_id_and_no_other_backbone_than_its_own(
+    run: Callable[..., Done], empty_workspace: Workspace, tmp_path: Path
+) -> None:
+    here = empty_workspace
+    number = here.add(kindness(2))
+    rows = write_jsonl(tmp_path / "more.jsonl", kindness(3, first=50))
+    done = run("import", rows, "--project", number, "--json", *at(here))
+    assert (done.code, done.json["project"], done.json["project_id"]) == (0, "kindness", number)
+    other = run("import", rows, "--project", "kindness", "--backbone", "embedded", *at(here))
+    assert other.code == 2
+    assert "'embedded'" in other.err
+    same = ["--backbone", here.settings.backbone]
+    assert run("import", rows, "--project", "kindness", *same, *at(here)).code == 0
+
+
+def test_an_unreadable_database_is_one_sentence_with_a_remedy(
+    run: Callable[..., Done], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "studio.db").write_bytes(b"no database" * 100)
+    done = run("train", "--data-dir", tmp_path)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "put back a copy" in done.err
+    sick = run("doctor", "--json", "--data-dir", tmp_path).json
+    [found] = [check for check in sick["checks"] if check["name"] == "database"]
+    assert not found["ok"]
+    assert "put back a copy" in found["remedy"]
+    monkeypatch.setenv("STUDIO_DB_URL", "nonsense")
+    assert "check STUDIO_DB_URL" in run("train", "--data-dir", tmp_path).err
 
 
 def test_train_in_place_prints_the_checkpoint_and_progress_elsewhere(
