@@ -24,7 +24,8 @@ from typing import Any
 from rm_core.backbone import Report
 from rm_core.errors import ExportError
 from rm_core.export.probes import studio_scores
-from rm_core.export.report import ExportedDirectory, ExportReport, Kind
+from rm_core.export.report import ExportedDirectory, ExportReport, Kind, SelfCheck
+from rm_core.export.writing import NotStandard, Written, write_exact, write_standard
 from rm_core.scoring import RewardModel
 
 EXACT = "exact"
@@ -96,8 +97,6 @@ class _Job:
         self, checkpoint_dir: Path, last_checkpoint: Path | None, part: Path, name: str
     ) -> ExportReport:
         """Both directories under `part`."""
-        from rm_core.export.writing import NotStandard
-
         model = self._load(checkpoint_dir)
         metrics = model.manifest["metrics"]
         report = ExportReport(
@@ -137,7 +136,6 @@ class _Job:
         """Write one directory, compare it, and put it into the report."""
         from rm_core.export.readme import readme
         from rm_core.export.selfcheck import check_exact, check_standard
-        from rm_core.export.writing import write_exact, write_standard
 
         target = part / name
         if kind == "standard" and model.head.readout != "last":
@@ -158,15 +156,6 @@ class _Job:
             check = check_standard(target, written, probes, **how)
         else:
             check = check_exact(target, probes, **how)
-        limits = []
-        if not check.left_padding:
-            limits.append("pad on the right (absolute positions shift with padding on the left)")
-        if kind == "standard" and written.token_architecture is None:
-            limits.append("transformers has no token classification class for this family")
-        if written.frame is not None and model.head.readout != "last":
-            limits.append(written.frame.limit)
-        if how["dtype"] != "float32":
-            limits.append(f"trained on {how['dtype']} features, exported in float32")
         metrics = model.manifest["metrics"]
         one = ExportedDirectory(
             kind=kind,
@@ -180,10 +169,25 @@ class _Job:
             evaluation=metrics.get("evaluation"),
             pad_token=written.pad_token,
             check=check,
-            limits=limits,
+            limits=_limits(kind, model, written, check),
         )
         report.directories.append(one)
         (target / "README.md").write_text(readme(one, report, model), encoding="utf-8")
+
+
+def _limits(kind: Kind, model: RewardModel, written: Written, check: SelfCheck) -> list[str]:
+    """Sentences on where the directory is not the studio's equal."""
+    limits = []
+    if not check.left_padding:
+        limits.append("pad on the right (absolute positions shift with padding on the left)")
+    if kind == "standard" and written.token_architecture is None:
+        limits.append("transformers has no token classification class for this family")
+    if written.frame is not None and model.head.readout != "last":
+        limits += written.frame.limits
+    dtype = model.manifest["backbone"]["dtype"]
+    if dtype != "float32":
+        limits.append(f"trained on {dtype} features, exported in float32")
+    return limits
 
 
 def _given(directory: Path | None) -> Path:

@@ -34,20 +34,25 @@ class ResponseFrame:
         header: the text before it.
         end: the text behind it.
         has_control_token: whether the header holds one, so that ordinary text cannot spell it.
+        after_any_role: whether it stands there after every kind of turn, not only the user's.
     """
 
     header: str
     end: str
     has_control_token: bool
+    after_any_role: bool
 
     @property
-    def limit(self) -> str:
-        """The case in which the rule is wrong, for the report and the README."""
-        what = "control tokens " if self.has_control_token else "text "
-        return (
-            f"a response that itself spells the {what}{self.header!r} is read from behind them; "
+    def limits(self) -> list[str]:
+        """The cases in which the rule is wrong, for the report and the README."""
+        what = "control tokens" if self.has_control_token else "text"
+        found = [
+            f"a response that itself spells the {what} {self.header!r} is read from behind that; "
             "pass response_mask for such a one"
-        )
+        ]
+        if not self.after_any_role:
+            found.append("a prompt that does not end in a user turn needs response_mask")
+        return found
 
 
 def token_table(tokenizer: Any) -> list[bytes]:
@@ -77,23 +82,34 @@ def find_frame(encoder: ConversationEncoder, table: list[bytes]) -> ResponseFram
     Raises:
         ExportError: answers have nothing before them by which they could be recognised.
     """
-    heads, ends = [], []
-    for messages in _probe_prompts():
+    usual, unusual = _probe_prompts()
+    header = ""
+    for prompts in (usual + unusual, usual):
+        heads, end = _heads(encoder, prompts, table)
+        header = _common_suffix(heads).decode(errors="ignore")  # without a character cut in two
+        has_control = any(token in header for token in encoder.info.control_tokens)
+        if has_control or len(header.strip()) >= _MIN_PLAIN_HEADER:
+            return ResponseFrame(header, end, has_control, after_any_role=prompts is not usual)
+    raise ExportError(
+        f"The chat template of {encoder.info.name} writes only {header!r} before an answer, by "
+        "which the response cannot be found in token ids; train with the readout last, or give "
+        "the backbone a template with an assistant header."
+    )
+
+
+def _heads(
+    encoder: ConversationEncoder, prompts: list[list[Message]], table: list[bytes]
+) -> tuple[list[bytes], str]:
+    """What stands before an answer to each prompt that the template takes, and behind it."""
+    heads, end = [], ""
+    for messages in prompts:
         try:
             prompt = encoder.prompt(messages)
         except AnswerError:  # a template without system messages, or with strict turns
             continue
         heads.append(_head_bytes(encoder, messages, len(prompt.head), table))
-        ends.append(prompt.tail)
-    header = _common_suffix(heads).decode(errors="ignore")  # without a character cut in two
-    has_control = any(token in header for token in encoder.info.control_tokens)
-    if not has_control and len(header.strip()) < _MIN_PLAIN_HEADER:
-        raise ExportError(
-            f"The chat template of {encoder.info.name} writes only {header!r} before an answer, "
-            "by which the response cannot be found in token ids; train with the readout last, or "
-            "give the backbone a template with an assistant header."
-        )
-    return ResponseFrame(header, ends[0], has_control)
+        end = prompt.tail
+    return heads, end
 
 
 def _head_bytes(
@@ -120,8 +136,8 @@ def _common_suffix(texts: list[bytes]) -> bytes:
     return texts[0][len(texts[0]) - count :] if texts else b""
 
 
-def _probe_prompts() -> list[list[Message]]:
-    """Prompts that differ in all that must not reach the header."""
+def _probe_prompts() -> tuple[list[list[Message]], list[list[Message]]]:
+    """Prompts that differ in all that must not reach the header; last those with unusual turns."""
     turns = [[{"role": "user", "content": f"Tell me{end}"}] for end in _ENDINGS]
     longer = []
     for number, end in enumerate(_ENDINGS[:4]):
@@ -132,7 +148,7 @@ def _probe_prompts() -> list[list[Message]]:
         ]
         longer.append([*system, *asked, {"role": "user", "content": f"Then {number}{end}"}])
     unusual = [[*turns[0], {"role": role, "content": "More."}] for role in ("assistant", "system")]
-    return [*turns, *longer, *unusual]
+    return [*turns, *longer], unusual
 
 
 def _is_byte_level(tokenizer: Any) -> bool:

@@ -79,8 +79,13 @@ def check_exact(directory: Path, probes: list[Probe], *, dtype: str, device: str
     model = _loaded(AutoModelForSequenceClassification, directory, device, trust_remote_code=True)
     alone = []
     for probe in probes:
-        with torch.inference_mode():
-            out = model(torch.tensor([probe.input_ids], device=device))
+        try:
+            with torch.inference_mode():
+                out = model(torch.tensor([probe.input_ids], device=device))
+        except ValueError as error:
+            raise ExportError(
+                f"The exported model refuses a generated conversation: {error}"
+            ) from error
         start = int(out.response_mask[0].int().argmax())
         if start != probe.response_start:
             raise ExportError(

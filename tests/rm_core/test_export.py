@@ -30,7 +30,7 @@ from rm_core.training import TrainResult
 from tests.tiny_backbone import CHATML, build_tokenizer
 
 COMMON: dict[str, Any] = {
-    "vocab_size": 320,
+    "vocab_size": 352,
     "hidden_size": 32,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
@@ -371,6 +371,63 @@ def test_a_tokenizer_that_adds_a_first_token_by_itself_is_shipped_without(tmp_pa
     exported = export(tmp_path, backbone, "last")
     tokenizer, text = rendered(exported.out)
     assert tokenizer(text)["input_ids"] == tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+INSTRUCT = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+    "{% elif m['role'] == 'assistant' %}{{ ' ' + m['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('no system turns') }}{% endif %}{% endfor %}"
+)
+
+
+def build_pieces_tokenizer(directory: Path) -> None:
+    """As sentencepiece tokenizers are: ▁ for spaces, bytes where a character is not known."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    letters = "▁[]/." + "".join(chr(c) for c in [*range(65, 91), *range(97, 123)])
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{b:02X}>" for b in range(256)), *letters]
+    merges = [("▁", "t"), ("▁", "["), ("]", "▁"), ("I", "N"), ("S", "T")]
+    vocab = {name: i for i, name in enumerate([*names, *(a + b for a, b in merges)])}
+    pieces = Tokenizer(
+        models.BPE(vocab=vocab, merges=merges, byte_fallback=True, unk_token="<unk>")
+    )
+    pieces.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    pieces.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback()])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=pieces,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        unk_token="<unk>",
+        chat_template=INSTRUCT,
+    ).save_pretrained(directory)
+
+
+def test_a_plain_text_header_that_merges_with_the_answer_is_found_too(tmp_path: Path) -> None:
+    backbone = build_backbone(tmp_path / "backbone", "llama")
+    build_pieces_tokenizer(backbone)
+    exported = export(tmp_path, backbone, "mean+last")
+    [own] = [one for one in exported.report.directories if one.kind == "exact"]
+    assert own.check.num_rewards >= 32
+    assert any("does not end in a user turn" in limit for limit in own.limits)
+    config = json.loads((exported.out / "exact" / "config.json").read_text())
+    assert config["response_header"] == " [/INST] "
+
+
+def test_a_template_without_anything_before_an_answer_is_refused_for_a_mean(
+    tmp_path: Path,
+) -> None:
+    bare = "{% for m in messages %}{{ m['content'] + '<|im_end|>' }}{% endfor %}"
+    backbone = build_backbone(tmp_path / "backbone", "llama", bare)
+    frameless = "{% for m in messages %}{{ m['content'] }}{% endfor %}<|im_end|>"
+    other = build_backbone(tmp_path / "frameless", "llama", frameless)
+    assert export(tmp_path, backbone, "mean").report.directories[-1].kind == "exact"
+    with pytest.raises(ExportError, match="writes only '' before an answer"):
+        export(tmp_path / "second", other, "mean")
+    assert not (tmp_path / "second" / "out").exists()
 
 
 def test_without_a_last_head_only_the_exact_directory_is_written(tmp_path: Path) -> None:
