@@ -128,6 +128,7 @@ def theme() -> Base:
         "input_radius": "8px",
         "form_gap_width": "0px",
         "checkbox_label_border_width": "0px",
+        "checkbox_label_border_width_dark": "0px",
         "checkbox_label_padding": "6px 18px 6px 0",
         "button_large_text_weight": "500",
         "button_large_text_size": "0.9375rem",
@@ -169,6 +170,7 @@ body { background: var(--rs-bg); }
 }
 .rs-side-by-side { gap: 18px; }
 .rs-line { align-items: center; gap: 12px; }
+#playground-notice, #guidelines-result { min-width: min(340px, 100%); }
 .rs-compact > * { flex-grow: 0 !important; }
 .rs-unready { align-items: center; gap: 12px; }
 .rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important;
@@ -200,6 +202,7 @@ body { background: var(--rs-bg); }
 .gr-accordion { overflow: visible !important; }
 .gradio-container textarea { unicode-bidi: plaintext; text-align: start; font-size: 1rem;
   line-height: 1.55; }
+#export-commands .icon-button-wrapper { top: 30px; right: 6px; border: 0; }
 #export-commands textarea { font-family: var(--font-mono); font-size: 0.875rem; }
 .gradio-container button { min-height: 40px; }
 @keyframes rs-slide { from { margin-inline-start: 0; } to { margin-inline-start: 70%; } }

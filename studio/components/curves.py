@@ -27,7 +27,8 @@ CHARTS = (
             ("reward_rejected", "rejected", "rejected"),
         ),
     ),
-    ("Held-out accuracy", (("heldout_accuracy", "accuracy", "accent"),)),
+    # Held out, or left out of a fold where too few prompts are held out.
+    ("Accuracy on unseen pairs", (("heldout_accuracy", "accuracy", "accent"),)),
 )
 
 

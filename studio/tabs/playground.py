@@ -36,10 +36,10 @@ def build(ctx: TabContext) -> TabHandle:
                 max_lines=1,
                 container=False,
                 scale=0,
-                min_width=120,
+                min_width=96,
                 elem_id="pair-number",
             )
-            open_pair = gr.Button("Open", scale=0, min_width=80, elem_id="open-pair")
+            open_pair = gr.Button("Open pair", scale=0, min_width=110, elem_id="open-pair")
         with gr.Accordion("System prompt", open=False, elem_id="system-prompt") as system_box:
             system = gr.Textbox(
                 show_label=False,

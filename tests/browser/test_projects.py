@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +96,21 @@ def test_archiving_takes_a_project_out_of_the_picker_and_restoring_brings_it_bac
     page.get_by_role("button", name="Restore").click()
     expect(page.locator("#project-picker input")).to_have_value("short lived")
     expect(row).not_to_contain_text("archived")
+
+
+def test_guidelines_are_edited_and_annotators_read_them_as_meant(open_page: OpenPage) -> None:
+    page = projects_tab(open_page("/?project=1"))
+    page.locator("#edit-guidelines > button").click()
+    box = page.get_by_label("Guidelines of this project")
+    expect(box).to_have_value(re.compile("Does it do what was asked"))
+    box.fill("# First\n**Be fair** to both\nanswers.\n\n1. one\n2. two <img src=x>")
+    page.get_by_role("button", name="Save guidelines").click()
+    expect(page.locator("#guidelines-result")).to_contain_text("Saved as version 2")
+    page.get_by_role("tab", name="Label", exact=True).click()
+    page.locator("#guidelines > button").click()
+    text = page.locator("#guidelines-text")
+    expect(text.locator("h3")).to_have_text("First")
+    expect(text.locator("p")).to_have_text("Be fair to both answers.")
+    expect(text.locator("strong")).to_have_text("Be fair")
+    expect(text.locator("ol li")).to_have_text(["one", "two <img src=x>"])
+    expect(text.locator("img")).to_have_count(0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from tests.serving import Studio
 
 pytestmark = pytest.mark.browser
 
@@ -26,6 +30,7 @@ def test_a_click_trains_and_the_page_shows_the_checkpoint_beside_its_baseline(
     expect(page.locator("#train-headline")).to_contain_text("no checkpoint yet")
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.locator("#train-run")).to_contain_text("Training · run", timeout=30_000)
+    expect(page.locator("#train-run")).to_contain_text("started by the Train button")
     results = page.locator("#train-results")
     expect(results).to_contain_text("Checkpoint 1", timeout=TRAINED_MS)
     expect(results).to_contain_text("accuracy")
@@ -33,7 +38,19 @@ def test_a_click_trains_and_the_page_shows_the_checkpoint_beside_its_baseline(
     expect(results).to_contain_text("Length alone")
     expect(results.get_by_role("row", name="succeeded").first).to_contain_text("checkpoint 1")
     expect(page.locator("#train-headline")).to_contain_text("Checkpoint 1 has seen")
-    expect(page.locator(".rs-plots canvas, .rs-plots svg.marks").first).to_be_visible()
+    expect(page.locator(".rs-plots svg.marks").first).to_be_visible()
+
+
+def test_the_curves_have_whole_steps_and_say_their_ends(open_page: OpenPage) -> None:
+    page = train_tab(open_page("/?project=1"))
+    chart = page.get_by_role("img", name="Loss: loss from 0.693 to")
+    expect(chart).to_be_visible()
+    labels = chart.locator('text[text-anchor="middle"]').all_text_contents()
+    assert labels.pop() == "solver step"
+    assert labels[0] == "0"
+    assert all(label.isdigit() for label in labels)
+    for name in ("gap", "chosen", "rejected"):
+        expect(page.locator(".rs-plots .rs-name", has_text=name)).to_be_visible()
 
 
 def test_a_reload_shows_the_same_and_new_votes_are_counted(open_page: OpenPage) -> None:
@@ -44,12 +61,12 @@ def test_a_reload_shows_the_same_and_new_votes_are_counted(open_page: OpenPage) 
     train_tab(page)
     expect(page.locator("#train-headline")).to_contain_text("1 judged pair is new since checkpoint")
     expect(page.locator("#train-results")).to_contain_text("Checkpoint 1")
-    expect(page.locator(".rs-plots canvas, .rs-plots svg.marks").first).to_be_visible()
+    expect(page.locator(".rs-plots svg.marks").first).to_be_visible()
 
 
 def test_unchanged_curves_are_not_drawn_again(open_page: OpenPage) -> None:
     page = train_tab(open_page("/?project=1"))
-    chart = page.locator(".rs-plots canvas, .rs-plots svg.marks").first
+    chart = page.locator(".rs-plots svg.marks").first
     expect(chart).to_be_visible()
     page.wait_for_timeout(1500)
     chart.evaluate("node => { node.dataset.mark = 'same'; }")
@@ -77,3 +94,25 @@ def test_a_project_without_judgements_says_why_it_cannot_train(open_page: OpenPa
     train_tab(page)
     expect(page.locator("#train-headline")).to_contain_text("no pair is judged")
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_disabled()
+
+
+def test_a_failed_run_is_told_with_the_end_of_its_log(open_page: OpenPage, studio: Studio) -> None:
+    log = studio.data_dir / "logs" / "run-99.log"
+    log.write_text("10:00:00 loading\n<b>MemoryError</b>: no room\n")
+    with contextlib.closing(sqlite3.connect(studio.data_dir / "studio.db")) as connection:
+        connection.execute(
+            "INSERT INTO training_run (id, project_id, kind, config, status, trigger, created_at, "
+            "started_at, finished_at, error) VALUES (99, 1, 'train', '{}', 'failed', 'click', "
+            "'2026-01-01 10:00:00', '2026-01-01 10:00:00', '2026-01-01 10:01:00', 'out of memory')"
+        )
+        connection.commit()
+    page = train_tab(open_page("/?project=1"))
+    told = page.locator("#train-run").get_by_role("alert")
+    expect(told).to_contain_text("Training failed (run 99")
+    expect(told).to_contain_text("Out of memory.")
+    told.get_by_text("The end of its log").click()
+    expect(told.locator("pre")).to_contain_text("<b>MemoryError</b>: no room")
+    page.wait_for_timeout(5000)  # two ticks: what was opened stays open
+    expect(told.locator("pre")).to_be_visible()
+    expect(page.locator("#train-results")).to_contain_text("see above")
+    expect(page.locator(".rs-plots svg.marks").first).to_be_visible()
