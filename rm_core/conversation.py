@@ -57,6 +57,7 @@ class EncodedPrompt:
     tail: str
     num_dropped_turns: int
     num_control_tokens: int
+    num_given_tokens: int = 0  # before any turn was dropped
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class EncodedAnswer:
         num_dropped_turns: turns that the prompt limit removed.
         num_cut_tokens: response tokens that the response limit removed.
         num_control_tokens: control tokens spelled in the prompt's or the answer's text.
+        num_given_prompt_tokens: of the prompt before any turn was dropped.
     """
 
     input_ids: list[int]
@@ -85,6 +87,7 @@ class EncodedAnswer:
     num_dropped_turns: int = 0
     num_cut_tokens: int = 0
     num_control_tokens: int = 0
+    num_given_prompt_tokens: int = 0
 
     @property
     def num_response_tokens(self) -> int:
@@ -126,11 +129,12 @@ class ConversationEncoder:
         kept = as_messages(messages)
         if not kept:
             raise AnswerError("The prompt has no message; give at least one user turn.")
-        given = len(kept)
+        given, given_tokens = len(kept), 0
         limit = min(self.limits.max_prompt_tokens, self.info.max_context)
         while True:
             head, tail = self._frame(kept)
             num_tokens = len(self._tokenize(head)["input_ids"])
+            given_tokens = given_tokens or num_tokens
             if num_tokens <= limit:
                 break
             shorter = _without_oldest_turn(kept)
@@ -141,7 +145,7 @@ class ConversationEncoder:
                 )
             kept = shorter
         spelled = sum(self._count_control(m["content"]) for m in kept)
-        return EncodedPrompt(kept, head, tail, given - len(kept), spelled)
+        return EncodedPrompt(kept, head, tail, given - len(kept), spelled, given_tokens)
 
     def answer(self, prompt: EncodedPrompt, response: str) -> EncodedAnswer:
         """Ids, masks and offsets of one response to a rendered prompt.
@@ -180,6 +184,7 @@ class ConversationEncoder:
             num_dropped_turns=prompt.num_dropped_turns,
             num_cut_tokens=num_cut,
             num_control_tokens=prompt.num_control_tokens + self._count_control(response),
+            num_given_prompt_tokens=prompt.num_given_tokens,
         )
 
     def _within_limit(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Answer, ConversationEncoder, EncodedAnswer, Limits
 from rm_core.errors import AnswerError
-from rm_core.features import FeatureStore, Record
+from rm_core.features import FeatureStore, Lengths, Record, limited_key
 from rm_core.transformer import Backbone, Tree, load
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class EncodeReport:
 
 @dataclass
 class Group:
-    """Answers that share a prompt, tokenized: what becomes one tree."""
+    """Answers that share a prompt, tokenized, with their addresses: what becomes one tree."""
 
     keys: list[str]
     answers: list[EncodedAnswer]
@@ -114,11 +114,12 @@ def encode_missing(
     """
     begin = time.perf_counter()
     report = EncodeReport(dtype=dtype)
-    keys = store.keys_for(info, dtype, limits, answers)
+    addresses = store.addresses(info, dtype, answers)
+    keys = store.limited(addresses, limits, info.max_context)
     todo: dict[str, int] = {}
     for index in store.missing(keys, layers, tokens):
-        todo.setdefault(keys[index], index)
-    report.num_cached = len(set(keys)) - len(todo)
+        todo.setdefault(addresses[index], index)
+    report.num_cached = len(set(addresses)) - len(todo)
     if not todo:
         return report
     backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
@@ -130,7 +131,8 @@ def encode_missing(
             break
         trees = [group.tree() for group in pack]
         states = backbone.states(trees, layers)
-        store.put(_records(pack, states, tokens))
+        lengths = _lengths(pack)
+        store.put(_records(pack, states, tokens, lengths, limits, info.max_context), lengths)
         report.num_encoded += sum(len(group.keys) for group in pack)
         report.num_tokens += sum(tree.num_tokens for tree in trees)
         progress.advance([key for group in pack for key in group.keys], report.num_tokens)
@@ -199,14 +201,32 @@ def _tokenized(
     return groups
 
 
+def _lengths(pack: list[Group]) -> dict[str, Lengths]:
+    """How long each answer is before any limit."""
+    return {
+        key: Lengths(
+            answer.num_given_prompt_tokens, answer.num_response_tokens + answer.num_cut_tokens
+        )
+        for group in pack
+        for key, answer in zip(group.keys, group.answers, strict=True)
+    }
+
+
 def _records(
-    pack: list[Group], states: list[list[dict[int, torch.Tensor]]], tokens: bool
+    pack: list[Group],
+    states: list[list[dict[int, torch.Tensor]]],
+    tokens: bool,
+    lengths: dict[str, Lengths],
+    limits: Limits,
+    max_context: int,
 ) -> Iterator[Record]:
     """Summaries (and whole states) of every answer of a forward."""
     import numpy as np
 
     for group, branches in zip(pack, states, strict=True):
-        for key, answer, by_layer in zip(group.keys, group.answers, branches, strict=True):
+        for address, answer, by_layer in zip(group.keys, group.answers, branches, strict=True):
+            is_whole = lengths[address].fit(limits, max_context)
+            key = address if is_whole else limited_key(address, limits)
             count = answer.num_response_tokens
             for layer, hidden in by_layer.items():
                 response = hidden[len(hidden) - count :].numpy()  # [T, H]

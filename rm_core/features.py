@@ -1,10 +1,11 @@
 """The feature store: an answer's hidden states, encoded once, ever.
 
 Content-addressed per answer: a record's key is a hash of everything that decides its numbers
-(backbone revision, dtype, tokenizer, scoring template, length limits, prompt and response), so a
-new vote needs no encoding and a new pair at most two answers. The key is taken over the texts, not
-over the token ids that follow from them: looking an answer up needs no tokenizer
-(docs/decisions/0002).
+(backbone revision, dtype, tokenizer, scoring template, prompt and response), so a new vote needs
+no encoding and a new pair at most two answers. The key is taken over the texts, not over the token
+ids that follow from them: looking an answer up needs no tokenizer (docs/decisions/0002). Length
+limits are part of the key only where they changed the answer: its lengths, kept from its first
+encoding, say whether they do, so that runs and evaluations of other limits share what they can.
 
 One SQLite file (write-ahead log), shared by processes. Two kinds of record for an answer and layer:
 
@@ -22,10 +23,10 @@ import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Answer, Limits
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 Kind = Literal["summary", "tokens"]
 
+_LENGTHS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS lengths (
+    key TEXT PRIMARY KEY, prompt_tokens INTEGER NOT NULL, response_tokens INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS feature (
     key TEXT NOT NULL, layer INTEGER NOT NULL, kind TEXT NOT NULL,
@@ -92,18 +98,29 @@ class StoreReport:
     num_damaged: int
 
 
-def answer_key(info: BackboneInfo, dtype: str, limits: Limits, answer: Answer) -> str:
-    """Content address of one answer: sha256 hex."""
-    return _Addresser(info, dtype, limits).key(answer)
+class Lengths(NamedTuple):
+    """An answer's tokens before any limit: of the prompt, of the response with its end."""
+
+    prompt: int
+    response: int
+
+    def fit(self, limits: Limits, max_context: int) -> bool:
+        """Whether the limits leave the answer as it is."""
+        prompt_limit = min(limits.max_prompt_tokens, max_context)
+        return self.prompt <= prompt_limit and self.response <= limits.max_response_tokens
+
+
+def limited_key(key: str, limits: Limits) -> str:
+    """The address of what the limits leave of an answer that does not fit them."""
+    bounds = [limits.max_prompt_tokens, limits.max_response_tokens, limits.over_long]
+    return hashlib.sha256(json.dumps([key, *bounds]).encode()).hexdigest()
 
 
 class _Addresser:
     """Hashes the constant part and each prompt once."""
 
-    def __init__(self, info: BackboneInfo, dtype: str, limits: Limits) -> None:
-        bounds = [limits.max_prompt_tokens, limits.max_response_tokens, limits.over_long]
-        constant = json.dumps([info.fingerprint(dtype), *bounds])
-        self._constant = hashlib.sha256(constant.encode())
+    def __init__(self, info: BackboneInfo, dtype: str) -> None:
+        self._constant = hashlib.sha256(info.fingerprint(dtype).encode())
         self._last_prompt: tuple[object, hashlib._Hash] | None = None
 
     def key(self, answer: Answer) -> str:
@@ -135,6 +152,7 @@ class FeatureStore:
             # A lost record is encoded again: no need to wait for the disk at each commit.
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_SCHEMA)
+            self._db.execute(_LENGTHS_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise FeatureStoreError(
                 f"The feature store {path} cannot be opened: {error}; check the folder's "
@@ -154,9 +172,26 @@ class FeatureStore:
     def keys_for(
         self, info: BackboneInfo, dtype: str, limits: Limits, answers: Iterable[Answer]
     ) -> list[str]:
-        """Content addresses of many answers; fast where equal prompts stand together."""
-        addresser = _Addresser(info, dtype, limits)
+        """Where each answer's records are under these limits; fast where equal prompts adjoin.
+
+        Ask after encoding: of an answer that was never encoded nobody knows if it fits.
+        """
+        return self.limited(self.addresses(info, dtype, answers), limits, info.max_context)
+
+    def addresses(self, info: BackboneInfo, dtype: str, answers: Iterable[Answer]) -> list[str]:
+        """Content addresses of whole answers."""
+        addresser = _Addresser(info, dtype)
         return [addresser.key(answer) for answer in answers]
+
+    def limited(self, addresses: Sequence[str], limits: Limits, max_context: int) -> list[str]:
+        """The keys of these answers under the limits, as far as their lengths are known."""
+        cut = set()
+        for part in _chunks(list(dict.fromkeys(addresses))):
+            query = f"SELECT * FROM lengths WHERE key IN ({','.join('?' * len(part))})"
+            for key, prompt, response in self._db.execute(query, part):
+                if not Lengths(prompt, response).fit(limits, max_context):
+                    cut.add(key)
+        return [limited_key(key, limits) if key in cut else key for key in addresses]
 
     def missing(
         self, keys: Sequence[str], layers: Sequence[int], tokens: bool = False
@@ -174,8 +209,11 @@ class FeatureStore:
         wanted = len(set(layers))
         return [i for i, key in enumerate(keys) if have.get(key, 0) < wanted]
 
-    def put(self, records: Iterable[Record]) -> None:
-        """Write records in one transaction; a record that is there already stays as it is."""
+    def put(self, records: Iterable[Record], lengths: Mapping[str, Lengths] | None = None) -> None:
+        """Write records, and the lengths of the answers at these addresses, in one transaction.
+
+        What is there already stays as it is.
+        """
         now = time.time()
         rows = []
         for record in records:
@@ -190,6 +228,10 @@ class FeatureStore:
                     rows.append((record.key, record.layer, kind, record.num_tokens, data, crc, now))
         self._db.execute("BEGIN IMMEDIATE")
         self._db.executemany("INSERT OR IGNORE INTO feature VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO lengths VALUES (?, ?, ?)",
+            [(key, *each) for key, each in (lengths or {}).items()],
+        )
         self._db.execute("COMMIT")
 
     def summaries(self, keys: Sequence[str], layer: int) -> Summaries:

@@ -3,7 +3,8 @@
     figures = evaluating.evaluate_file(settings, Path("test.jsonl"), checkpoint, report=print)
 
 Answers are encoded once and kept: evaluating another checkpoint of the same layer on the same
-file costs nothing. Limits are those of scoring, so that the figures are of what `score` prints.
+file costs nothing, and so do answers that a training encoded. Limits are those of scoring, so that
+the figures are of what `score` prints.
 """
 
 from __future__ import annotations

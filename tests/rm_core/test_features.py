@@ -104,7 +104,7 @@ def test_progress_ends_at_its_total(store: FeatureStore, info: BackboneInfo) -> 
     assert seen[-1].eta_s == 0.0
 
 
-def test_the_address_changes_with_text_limits_dtype_and_turn_boundaries(
+def test_the_address_changes_with_text_dtype_and_turn_boundaries(
     store: FeatureStore, info: BackboneInfo
 ) -> None:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
@@ -114,9 +114,43 @@ def test_the_address_changes_with_text_limits_dtype_and_turn_boundaries(
         store.keys_for(info, "float32", Limits(), [Answer(joined, "x")]),
         store.keys_for(info, "float32", Limits(), [Answer(turns, "x ")]),
         store.keys_for(info, "bfloat16", Limits(), [Answer(turns, "x")]),
-        store.keys_for(info, "float32", Limits(max_prompt_tokens=9), [Answer(turns, "x")]),
     ]
     assert len({key for [key] in variants}) == len(variants)
+
+
+def test_limits_that_change_nothing_share_what_is_encoded(
+    store: FeatureStore, info: BackboneInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(store, info)
+    monkeypatch.setattr("rm_core.encoding.load", None)  # would raise if it were called
+    wider = Limits(info.max_context, info.max_context, "cut")
+    assert encode(store, info, limits=wider).num_cached == len(ANSWERS)
+    assert store.keys_for(info, "float32", wider, ANSWERS) == keys(store, info)
+
+
+def test_limits_that_bite_have_records_of_their_own_in_either_order(
+    info: BackboneInfo, tmp_path: Path
+) -> None:
+    turns = [{"role": "user", "content": "first " * 9}, {"role": "assistant", "content": "reply"}]
+    answers = [*ANSWERS, Answer([*turns, *PROMPT], "An apple.")]
+    tight = Limits(max_prompt_tokens=60, max_response_tokens=12, over_long="cut")
+    found = []
+    for name, order in (("a", (Limits(), tight)), ("b", (tight, Limits()))):
+        store = FeatureStore(tmp_path / name)
+        encoded = [encode(store, info, answers, limits=limits).num_encoded for limits in order]
+        assert encoded[0] == len(answers)
+        assert encoded[1] == 2  # the long response, and the prompt that loses turns
+        by_limits = []
+        for limits in (Limits(), tight):
+            assert encode(store, info, answers, limits=limits).num_encoded == 0
+            where = store.keys_for(info, "float32", limits, answers)
+            by_limits.append(store.summaries(where, 2))
+        found.append(by_limits)
+        assert by_limits[0].num_tokens.tolist()[1] > by_limits[1].num_tokens.tolist()[1] == 12
+        differs = np.abs(by_limits[0].end - by_limits[1].end).max(axis=1) > 1e-3
+        assert differs.tolist() == [False, True, False, False, True]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.mean, other.mean, atol=1e-5)
 
 
 def test_a_damaged_record_is_found_dropped_and_encoded_again(

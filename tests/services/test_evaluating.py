@@ -35,6 +35,16 @@ def test_figures_on_new_pairs_are_complete_and_repeatable(
     assert seen == []  # everything was kept
 
 
+def test_answers_that_training_encoded_are_not_encoded_again(
+    trained: Workspace, directory: Path, tmp_path: Path
+) -> None:
+    path = write_jsonl(tmp_path / "trained.jsonl", kindness(60))
+    seen: list[Any] = []
+    figures = evaluating.evaluate_file(trained.settings, path, directory, on_progress=seen.append)
+    assert figures["pairs"] == 60
+    assert seen == []
+
+
 def test_the_figures_are_of_what_score_prints(
     trained: Workspace, directory: Path, tmp_path: Path
 ) -> None:
