@@ -60,29 +60,36 @@ function roughly(value) {
   return value < 55 ? `${Math.max(5, 5 * Math.round(value / 5))} s` : seconds(60 * Math.max(1, Math.round(value / 60))).replace(" 0 s", "");
 }
 
+function drawActive(active, queued) {
+  const share = active.total ? (100 * active.done) / active.total : null;
+  const bar = h("div", {
+    class: "rs-runbar", role: "progressbar", "aria-label": `Run ${active.id}`, "aria-valuemin": 0, "aria-valuemax": 100,
+    "aria-valuenow": share === null ? null : Math.round(share), "data-known": share === null ? "no" : "yes",
+  }, h("i"));
+  if (share !== null) bar.firstElementChild.style.inlineSize = `${share}%`;
+  const waiting = queued ? ` · ${plural(queued, "more run waits", "more runs wait")}` : "";
+  return h("div", { class: "rs-box" },
+    h("div", { class: "rs-runhead" },
+      h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
+      h("span", {}, `started by ${startedBy(active.trigger)}${waiting}`)),
+    bar, h("div", { class: "rs-runline" }, progressLine(active)),
+    active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null);
+}
+
+function drawFailed(failed) {
+  return h("div", { class: "rs-box bad", role: "alert" },
+    h("strong", {}, `${KINDS[failed.kind] || "Run"} failed (run ${failed.id}, ${clock(failed.finished_at)})`),
+    h("p", {}, failed.error ? sentence(failed.error) : "It stopped without saying why."),
+    failed.log ? h("details", {}, h("summary", {}, "The end of its log"), h("pre", { tabindex: 0 }, failed.log)) : null);
+}
+
+// The box of a failure is the same node while the run beside it moves: a log that is open stays open.
 function drawRun({ active, queued, failed }) {
-  if (active) {
-    const share = active.total ? (100 * active.done) / active.total : null;
-    const bar = h("div", {
-      class: "rs-runbar", role: "progressbar", "aria-label": `Run ${active.id}`, "aria-valuemin": 0, "aria-valuemax": 100,
-      "aria-valuenow": share === null ? null : Math.round(share), "data-known": share === null ? "no" : "yes",
-    }, h("i"));
-    if (share !== null) bar.firstElementChild.style.inlineSize = `${share}%`;
-    const waiting = queued ? ` · ${plural(queued, "more run waits", "more runs wait")}` : "";
-    return [h("div", { class: "rs-box" },
-      h("div", { class: "rs-runhead" },
-        h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
-        h("span", {}, `started by ${startedBy(active.trigger)}${waiting}`)),
-      bar, h("div", { class: "rs-runline" }, progressLine(active)),
-      active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null)];
-  }
-  if (failed) {
-    return [h("div", { class: "rs-box bad", role: "alert" },
-      h("strong", {}, `${KINDS[failed.kind] || "Run"} failed (run ${failed.id}, ${clock(failed.finished_at)})`),
-      h("p", {}, failed.error ? sentence(failed.error) : "It stopped without saying why."),
-      failed.log ? h("details", {}, h("summary", {}, "The end of its log"), h("pre", { tabindex: 0 }, failed.log)) : null)];
-  }
-  return [];
+  const key = JSON.stringify(failed);
+  const kept = [...root.children].find((node) => node.dataset.failure === key);
+  const box = failed && (kept || drawFailed(failed));
+  if (box) box.dataset.failure = key;
+  return [active ? drawActive(active, queued) : null, box].filter(Boolean);
 }
 
 // ---- the newest checkpoint and the runs -------------------------------------------------------------
@@ -148,31 +155,28 @@ function resultOf(run) {
   return run.error ? sentence(run.error) : "–";
 }
 
-function drawRuns(runs) {
+function drawRuns(runs, toldAbove) {
   if (!runs.length) return null;
-  const rows = runs.map((run, i) => h("tr", { "data-status": run.status },
+  const rows = runs.map((run) => h("tr", { "data-status": run.status },
     h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", {}, startedBy(run.trigger)),
     h("td", { class: "rs-status" }, run.goes_on_as ? "made way for training" : run.status), h("td", {}, clock(run.created_at)),
     h("td", {}, run.elapsed_s === null ? "–" : seconds(run.elapsed_s)), h("td", {}, run.device || "–"),
-    h("td", {}, i === 0 && run.status === "failed" ? "see above" : resultOf(run))));
+    h("td", {}, run.id === toldAbove ? "see above" : resultOf(run))));
   const heads = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result"];
   return h("div", { class: "rs-scroll", tabindex: 0, role: "region", "aria-label": "Runs" },
     h("table", { class: "rs-runs" }, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, rows)));
 }
 
-function drawResults({ checkpoint, recent }) {
-  return [checkpoint ? drawCheckpoint(checkpoint) : null, drawRuns(recent)].filter(Boolean);
+function drawResults({ checkpoint, recent, told_above: toldAbove }) {
+  return [checkpoint ? drawCheckpoint(checkpoint) : null, drawRuns(recent, toldAbove)].filter(Boolean);
 }
 
 const DRAW = { headline: drawHeadline, run: drawRun, results: drawResults };
 
 function draw() {
   const value = parsed(props.value);
-  const wasOpen = root.querySelector("details")?.open;
   root.replaceChildren(...(value ? DRAW[props.part](value) : []));
-  const details = root.querySelector("details");
-  if (details && wasOpen) details.open = true;
 }
 watch("value", draw);
 draw();

@@ -54,9 +54,9 @@ def headline_value(status: Status) -> str:
 
 
 def run_value(status: Status, log_tail: str = "") -> str:
-    """The run at work, or the newest one if it failed, with the end of its log."""
+    """The run at work, and the newest one that failed, with the end of its log."""
     active = status["active"]
-    failed = None if active else newest_failure(status)
+    failed = newest_failure(status)
     return _packed(
         {
             "active": active,
@@ -69,8 +69,10 @@ def run_value(status: Status, log_tail: str = "") -> str:
 def results_value(status: Status) -> str:
     """The newest checkpoint's figures and the table of runs."""
     checkpoint = status["checkpoint"]
+    failed = newest_failure(status)
     return _packed(
         {
+            "told_above": failed["id"] if failed else None,
             "checkpoint": {name: checkpoint.get(name) for name in CHECKPOINT_FIELDS}
             if checkpoint
             else None,
@@ -101,9 +103,16 @@ def goes_on_as(run: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> int
 
 
 def newest_failure(status: Status) -> dict[str, Any] | None:
-    """The newest run, if it failed: an older failure is history."""
-    recent = status["recent"]
-    return dict(recent[0]) if recent and recent[0]["status"] == "failed" else None
+    """The newest training if it failed, else the newest encoding if that did.
+
+    An older failure is history. An encoding that goes on after a training that failed does not
+    hide the failure: somebody waits for that training.
+    """
+    for kind in ("train", "encode"):
+        newest = next((run for run in status["recent"] if run["kind"] == kind), None)
+        if newest and newest["status"] == "failed":
+            return dict(newest)
+    return None
 
 
 def train_panel(part: Part) -> gr.HTML:

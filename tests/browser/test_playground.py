@@ -91,7 +91,8 @@ def test_the_result_is_in_view_however_long_the_answers_are(open_page: OpenPage)
     score(page)
     expect(page.locator(".rs-prob")).to_be_in_viewport(timeout=60_000)
     expect(page.locator(".rs-reward").first).to_be_in_viewport()
-    assert page.get_by_label("Answer A").evaluate("node => node.offsetHeight") < 260
+    box = page.locator("#answer-a textarea")
+    assert box.evaluate("node => node.offsetHeight") < 260
 
 
 def test_what_was_said_of_a_pair_goes_when_the_pair_is_edited(open_page: OpenPage) -> None:

@@ -149,11 +149,19 @@ def test_a_run_at_work_moves_only_its_own_part_of_the_page() -> None:
 
 def test_a_failure_is_shown_with_its_log_until_something_newer_ran() -> None:
     failed = dict(status()["recent"][0], status="failed", error="out of disk")
-    assert (
-        json.loads(run_value(status(recent=[failed]), "last line"))["failed"]["log"] == "last line"
-    )
-    later = [status()["recent"][0], failed]
+    shown = json.loads(run_value(status(recent=[failed]), "last line"))["failed"]
+    assert shown["log"] == "last line"
+    later = [dict(status()["recent"][0], id=5), failed]
     assert json.loads(run_value(status(recent=later)))["failed"] is None
+
+
+def test_an_encoding_that_goes_on_does_not_hide_the_training_that_failed() -> None:
+    failed = dict(status()["recent"][0], status="failed", error="out of disk")
+    goes_on = dict(failed, id=5, kind="encode", status="running", error=None, finished_at=None)
+    both = status(active=goes_on, unfinished=[goes_on], recent=[goes_on, failed])
+    shown = json.loads(run_value(both))
+    assert (shown["active"]["id"], shown["failed"]["id"]) == (5, 4)
+    assert json.loads(results_value(both))["told_above"] == 4
 
 
 def test_an_encoding_that_made_way_for_training_names_the_run_that_goes_on() -> None:
