@@ -3,7 +3,7 @@
 `outcome` (Bradley & Terry 1952): one row a pair, the difference of the answers' features; the loss
 is -log sigma(r_chosen - r_rejected), soft targets in between.
 
-`token`: the loss of the seed (`../shared/seed`; from DeepSpeed-Chat), -log sigma(v_chosen -
+`token`: the per-token loss of DeepSpeed-Chat and its descendants, -log sigma(v_chosen -
 v_rejected) position by position, with its defects mended:
 
 - positions are counted from where the two answers' *own* token ids part, each in its own answer, so
