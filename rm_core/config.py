@@ -29,7 +29,7 @@ class TrainConfig:
     """Every field has a default that works.
 
     Attributes:
-        objective: "outcome" (Bradley–Terry on rewards) or "token" (the seed's per-token loss,
+        objective: "outcome" (Bradley–Terry on rewards) or "token" (the per-token loss,
             mended; see rm_core.objectives).
         layers: candidate backbone layers (1 = first); None takes two around the middle.
         readouts: candidates; None takes "mean+last" and "mean" for "outcome" ("last" is inside

@@ -116,7 +116,7 @@ def validate_by_folds(
 def _step_metrics(
     pairs: Sequence[PreferencePair], features: PairFeatures, head: RewardHead
 ) -> dict[str, float]:
-    """The seed's figures on training pairs with a winner: loss and mean rewards."""
+    """Loss and mean rewards on the training pairs that have a winner."""
     import numpy as np
 
     r_a = head.rewards(features.mean_a, features.end_a)
