@@ -38,7 +38,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Ite
         yield server
 
 
-@pytest.fixture(scope="session")
+# Of this package, not of the session: while Playwright runs, no other test could use asyncio.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
