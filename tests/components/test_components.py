@@ -107,6 +107,10 @@ def test_a_picker_takes_ids_only_and_does_not_ask_what_it_once_offered() -> None
     assert picker.preprocess(2) == 2
     assert picker.preprocess("2") is None
     assert picker.preprocess(None) is None
+    assert picker.get_block_name() == "dropdown"
+    # What Gradio does at every update of the choices.
+    updated = type(picker)(**{**picker.constructor_args, "choices": [("demo", 1)]})
+    assert updated.preprocess(2) == 2
 
 
 def status(**changes) -> dict:
