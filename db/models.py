@@ -29,6 +29,7 @@ CONVENTION = {
 CHOICES = ("a", "b", "tie", "both_bad", "skip", "flag")
 JUDGING = ("a", "b", "tie")  # choices that say which answer is better, and so can train
 FILLING = ("a", "b", "tie", "both_bad")  # choices that use up a slot
+PURPOSES = ("label", "gold", "repeat", "adjudication")  # only labels and adjudications train
 UNFINISHED = ("queued", "starting", "running", "cancelling")
 FINISHED = ("succeeded", "failed", "cancelled")
 DIGEST = String(64)
@@ -87,10 +88,86 @@ class Project(Base):
     guidelines_version: Mapped[int] = mapped_column(default=1)
     wanted_votes: Mapped[int]
     queue_strategy: Mapped[str] = mapped_column(default="random")
+    random_share: Mapped[float] = mapped_column(default=0.1)  # showings drawn at random regardless
+    gold_rate: Mapped[float] = mapped_column(
+        default=0.0
+    )  # showings that test against a known verdict
+    repeat_rate: Mapped[float] = mapped_column(default=0.0)  # ... and that repeat an own old pair
+    reasons: Mapped[list[Any]] = mapped_column(default=list)  # chips offered beside a verdict
+    aspects: Mapped[list[Any]] = mapped_column(default=list)  # what is rated besides the verdict
+    aggregation: Mapped[dict[str, Any]] = mapped_column(default=dict)  # how votes become targets
     retrain_rules: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    promotion_rule: Mapped[str] = mapped_column(default="unless_worse")
+    generator: Mapped[dict[str, Any]] = mapped_column(default=dict)  # endpoint; never a key
     backbone: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     archived_at: Mapped[datetime | None]
+
+
+class Guidelines(Base):
+    """Every version of a project's guidelines: a vote names the one it was given under."""
+
+    __tablename__ = "guidelines"
+    __table_args__ = (UniqueConstraint("project_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    version: Mapped[int]
+    text: Mapped[str]
+    author: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Account(Base):
+    """Somebody who may sign in. The name is what their votes carry, so it never changes."""
+
+    __tablename__ = "account"
+    __table_args__ = (UniqueConstraint("name_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    name_key: Mapped[str]  # case-folded and normalised: no two names that look alike
+    password_hash: Mapped[str]
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    active: Mapped[bool] = mapped_column(default=True)
+    session_epoch: Mapped[int] = mapped_column(default=0)  # raised to end every session at once
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    last_seen_at: Mapped[datetime | None]
+
+
+class Membership(Base):
+    """What an account may do in a project."""
+
+    __tablename__ = "membership"
+    __table_args__ = (
+        UniqueConstraint("account_id", "project_id"),
+        Index("ix_membership_project_id", "project_id"),
+        _one_of("role", ("annotator", "lead")),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+
+
+class Invitation(Base):
+    """A link by which people make their account; only a digest of its token is kept."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (UniqueConstraint("token_hash"), _one_of("role", ("annotator", "lead")))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(DIGEST)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    role: Mapped[str]
+    author: Mapped[str]
+    max_uses: Mapped[int] = mapped_column(default=1)
+    num_uses: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
 
 
 class Prompt(Base):
@@ -163,12 +240,14 @@ class Selection(Base):
         ),
         Index("ix_selection_annotator", "project_id", "annotator", "id"),
         _one_of("left_side", ("a", "b")),
+        _one_of("purpose", PURPOSES),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     pair_id: Mapped[int] = mapped_column(ForeignKey("pair.id"))
     annotator: Mapped[str]
+    purpose: Mapped[str] = mapped_column(default="label")
     slot_id: Mapped[int | None]  # no foreign key: an import may take an open slot away
     position: Mapped[float]  # of the slot in the queue: the annotator's next one follows it
     left_side: Mapped[str]
@@ -213,7 +292,7 @@ class Vote(Base):
         Index("ix_vote_created", "project_id", "created_at"),
         Index("ix_vote_showing_id", "showing_id"),
         _one_of("choice", CHOICES),
-        _one_of("purpose", ("label", "gold", "repeat", "adjudication")),
+        _one_of("purpose", PURPOSES),
         _one_of("left_side", ("a", "b")),
         sa.CheckConstraint("strength BETWEEN 1 AND 3", name="strength"),
     )
@@ -371,6 +450,7 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     promoted_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
+    promotion: Mapped[dict[str, Any]] = mapped_column(default=dict)  # why it was promoted, or not
 
 
 class AuditEvent(Base):

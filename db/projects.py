@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from db.models import FILLING, Pair, Project, Slot, Vote
+from db.models import FILLING, Guidelines, Pair, Project, Slot, Vote
 from db.slots import count_unfilled
 
 
@@ -25,7 +25,13 @@ class ProjectCounts:
 
 
 def add_project(
-    s: Session, name: str, *, backbone: str, guidelines: str, wanted_votes: int
+    s: Session,
+    name: str,
+    *,
+    backbone: str,
+    guidelines: str,
+    wanted_votes: int,
+    author: str = "local",
 ) -> Project | None:
     """A new project, or None when the name is taken."""
     project = Project(
@@ -36,6 +42,7 @@ def add_project(
             s.add(project)
     except sa.exc.IntegrityError:
         return None
+    s.add(Guidelines(project_id=project.id, version=1, text=guidelines, author=author))
     return project
 
 
@@ -60,7 +67,7 @@ def set_archived(s: Session, project_id: int, at: datetime | None) -> bool:
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
-def set_guidelines(s: Session, project_id: int, text: str) -> int:
+def set_guidelines(s: Session, project_id: int, text: str, author: str = "local") -> int:
     """Put new guidelines in force; their version, which votes from now on carry."""
     s.execute(
         sa.update(Project)
@@ -69,6 +76,7 @@ def set_guidelines(s: Session, project_id: int, text: str) -> int:
     )
     version = s.scalar(select(Project.guidelines_version).where(Project.id == project_id))
     assert version is not None
+    s.add(Guidelines(project_id=project_id, version=version, text=text, author=author))
     return version
 
 

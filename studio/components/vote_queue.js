@@ -156,7 +156,8 @@ class VoteQueue {
       this.pairs.push(...fresh);
       // A vote that was stored meanwhile has brought newer counts than these.
       if (this.numSaved === numSavedBefore || !this.progress) this.progress = answer.progress;
-      this.problem = null;
+      this.problem = answer.closed || null;
+      this.isGivenUp = Boolean(answer.closed);
       this.isExhausted = fresh.length === 0;
       this.fillPause = 0;
     } catch (error) {

@@ -24,7 +24,7 @@ from db import content, showings, slots, votes
 from db import projects as project_queries
 from db.engine import Database
 from db.models import FILLING, Selection, Vote, utc_now
-from studio.services.errors import Conflict, NotFound, StudioError, UsageError
+from studio.services.errors import Conflict, NotFound, UsageError
 from studio.services.vote_form import checked_uuid, checked_vote
 
 LEASE = timedelta(minutes=10)
@@ -49,13 +49,18 @@ def next_pairs(
 
     Showings still open come first, on the same sides, with their leases renewed; then new ones.
     `exclude` are showings that the page holds already: they are renewed and not sent again.
+    An archived project hands out nothing and says so in `closed`: a page may well ask for the
+    next pair in the moment in which somebody archives the project.
     """
     now = now or utc_now()
     if not 1 <= count <= MAX_COUNT:
         raise UsageError(f"count is {count}; ask for 1 to {MAX_COUNT} pairs")
     with database.read() as s:
-        _check_project(s, project_id)
+        project = _find_project(s, project_id)
         progress = votes.progress(s, project_id, annotator, now)
+    if project.archived_at is not None:
+        closed = f"project {project.name!r} is archived; restore it to label in it"
+        return {"pairs": [], "progress": asdict(progress), "closed": closed}
     with database.write() as s:
         slots.lock_annotator(s, project_id, annotator)
         held = _renew_open(s, project_id, annotator, now)
@@ -69,7 +74,7 @@ def next_pairs(
             wanted.append(showing)
             num_free -= 1
         shown = _describe(s, project_id, wanted, now + LEASE)
-    return {"pairs": shown, "progress": asdict(progress)}
+    return {"pairs": shown, "progress": asdict(progress), "closed": None}
 
 
 def renew(
@@ -117,12 +122,6 @@ def _find_project(s: Session, project_id: int) -> Any:
     if project is None:
         raise NotFound(f"no project with id {project_id}; reload the page and choose one")
     return project
-
-
-def _check_project(s: Session, project_id: int) -> None:
-    project = _find_project(s, project_id)
-    if project.archived_at is not None:
-        raise StudioError(f"project {project.name!r} is archived; restore it to label in it")
 
 
 def _renew_open(s: Session, project_id: int, annotator: str, now: datetime) -> list[Selection]:

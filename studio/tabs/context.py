@@ -11,6 +11,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from studio.services.errors import StudioError
+from studio.services.people import LOCAL, Person, Role, require
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -38,6 +39,14 @@ class TabContext:
     settings: Settings
     picker: gr.Dropdown
     tabs: gr.Tabs
+
+    def person(self, request: gr.Request) -> Person:
+        """Who sent the request."""
+        return LOCAL
+
+    def require(self, request: gr.Request, project_id: int | None, role: Role) -> Person:
+        """Who sent the request, if their role reaches; every handler begins with this."""
+        return require(self.person(request), project_id, role)
 
 
 @dataclass(frozen=True)
