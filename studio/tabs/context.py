@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from studio.identity import current_person
 from studio.services.errors import StudioError
-from studio.services.people import LOCAL, Person, Role, require
+from studio.services.people import Person, Role, require
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -42,7 +43,7 @@ class TabContext:
 
     def person(self, request: gr.Request) -> Person:
         """Who sent the request."""
-        return LOCAL
+        return current_person(request)
 
     def require(self, request: gr.Request, project_id: int | None, role: Role) -> Person:
         """Who sent the request, if their role reaches; every handler begins with this."""
