@@ -22,7 +22,7 @@ from rm_core.features import FeatureStore
 from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
-from rm_core.validation import Fitted, validate_by_folds, validate_heldout
+from rm_core.validation import UNSEEN, Fitted, validate_by_folds, validate_heldout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,12 +42,18 @@ class Hooks:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A fitted head with all that a checkpoint says of it."""
+    """A fitted head with all that a checkpoint says of it.
+
+    Attributes:
+        unseen_logits: calibrated log odds that a is better, by pair_id, for the pairs that the
+            figures are about, each from a head that never saw its prompt.
+    """
 
     head: RewardHead
     metrics: dict[str, Any]
     candidates: list[dict[str, Any]]
     manifest: dict[str, Any]
+    unseen_logits: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -116,6 +122,7 @@ def train(
         head, metrics = validate_by_folds(
             fitted, features, config.num_folds, config.seed, hooks.on_metrics
         )
+    unseen_logits = metrics.pop(UNSEEN)
     metrics |= {
         "evaluation": data.evaluation,
         "num_pairs": len(data.train) + len(data.heldout),
@@ -128,7 +135,7 @@ def train(
     }
     described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
     manifest = _manifest(head, fitted, info, config, metrics, described)
-    return TrainResult(head, metrics, described, manifest)
+    return TrainResult(head, metrics, described, manifest, unseen_logits)
 
 
 def _check_enough(pairs: Sequence[PreferencePair]) -> None:

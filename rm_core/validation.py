@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 OnMetrics = Callable[[int, dict[str, float]], None]
+# Key under which the figures carry the predictions that they were made from; `train` takes it out.
+UNSEEN = "unseen_logits"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def validate_heldout(
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
     rewards_a = head.rewards(heldout_features.mean_a, heldout_features.end_a)
     rewards_b = head.rewards(heldout_features.mean_b, heldout_features.end_b)
-    return head, evaluate_pairs(heldout, rewards_a, rewards_b, fitted.for_evaluation, seed)
+    metrics = evaluate_pairs(heldout, rewards_a, rewards_b, fitted.for_evaluation, seed)
+    logits = fitted.calibration_scale * (rewards_a - rewards_b)
+    return head, metrics | {UNSEEN: _unseen(heldout, logits)}
 
 
 def validate_by_folds(
@@ -110,7 +114,12 @@ def validate_by_folds(
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
     calibrated = fitted.for_evaluation | {"calibration_scale": 1.0}  # folds are scaled already
     metrics = evaluate_pairs(pairs, margins, np.zeros(len(pairs)), calibrated, seed)
-    return head, metrics | {"num_folds": len(folds)}
+    return head, metrics | {"num_folds": len(folds), UNSEEN: _unseen(pairs, margins)}
+
+
+def _unseen(pairs: Sequence[PreferencePair], logits: np.ndarray) -> dict[str, float]:
+    """Calibrated log odds that a is better, from heads that never saw the prompt, by pair."""
+    return {pair.pair_id: float(logit) for pair, logit in zip(pairs, logits, strict=True)}
 
 
 def _step_metrics(
