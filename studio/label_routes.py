@@ -1,7 +1,49 @@
-"""The JSON routes that the label page calls, beside Gradio: plain functions over `labelling`.
+"""The JSON routes that the label page calls, beside Gradio: plain functions over the services.
 
-    GET  /api/projects/{id}/label/next?count=3&exclude=7    POST .../vote   .../undo   .../renew
-    GET  /api/projects/{id}/label/progress
+All are under /api/projects/{id}/label/ and for whoever is at least an annotator of the project.
+A *text* below is {"text": plain, "html": rendered and sanitised}. A *showing* is
+
+    {"showing_id", "pair_id", "messages": [{"role", "content", "html"}], "left": text,
+     "right": text, "lease_until": ISO time}
+
+and looks the same whether the pair is to be labelled, has a known verdict (gold) or is a repeat.
+*Progress* is {"judged_by_you", "skipped_by_you", "open_for_you", "judged", "total",
+"votes_by_people", "votes_imported", "skipped", "flagged", "surplus", "age_s"}; the first two are
+exact at every moment, `age_s` says how old the others are (0 in a small project).
+
+    GET  next?count=3&exclude=7     {"pairs": [showing], "progress", "closed": sentence | null}
+    GET  settings                   {"project": name, "reasons": [str], "skip_reasons": [str],
+                                     "aspects": [str], "guidelines": {"version", "text", "html"},
+                                     "wanted_votes": int, "max_comment": int}
+    POST vote      {"vote_id": new UUID, "showing_id", "choice", "strength": 1-3 | null,
+                    "reasons": [str], "skip_reason": str | null,
+                    "aspects": {name: {"left": 1-5, "right": 1-5}}, "comment", "duration_ms"}
+                   choice: left right tie both_bad skip flag. `reasons` are of the project's list
+                   and `skip_reason` goes with skip only. All but the first three may be left out.
+                -> {"status": "stored" | "duplicate" | "surplus", "vote_id", "progress",
+                    "reveal": {"left": source | null, "right": source | null},
+                    "set_aside": {"reasons": [str], "aspects": [str]}}
+                   `set_aside`: what the project no longer offers; the vote is stored without.
+    POST revise    as vote, with "revises": the id of the own vote that it replaces, and without
+                   showing_id; sides are those of the old vote. Retracts and appends.
+                -> as vote
+    POST undo      {"vote_id": the vote to take back | absent: the last one}
+                -> {"retracted": vote_id | null, "showing": showing | null, "progress"}
+    POST edit      {"vote_id": new UUID, "showing_id", "side": "left" | "right", "text"}
+                   A better answer: a new response, and the own vote that it beats its parent.
+                -> {"status": "stored" | "duplicate", "vote_id", "pair_id", "progress"}
+    POST renew     {"showing_ids": [int]} -> {"renewed": [int], "lapsed": [int], "lease_until"}
+    GET  progress  -> progress
+    GET  history?choice=left&q=words&before=cursor&limit=20
+                   own standing votes, newest first; choice is one of the six, q is looked for in
+                   prompts, answers, reasons and comments, whatever its case.
+                -> {"votes": [{"vote_id", "pair_id", "created_at", "choice", "strength",
+                    "reasons", "skip_reason", "aspects", "comment", "duration_ms",
+                    "guidelines_version", "revises": vote_id | null, "is_edit": bool,
+                    "messages", "left": text, "right": text,
+                    "reveal": {"left", "right"}}], "before": cursor | null, "num_searched": int}
+                   `before` is given on while more may be found, even after an empty page: a long
+                   search looks through some thousand votes a request.
 
 An error is {"error": sentence} with a status: 4xx is final, 503 means "send it again".
 """
