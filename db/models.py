@@ -170,6 +170,15 @@ class Invitation(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class EndedSession(Base):
+    """A session that was signed out before its cookie expires: the cookie alone would not know."""
+
+    __tablename__ = "ended_session"
+
+    id: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    expires_at: Mapped[datetime]
+
+
 class Prompt(Base):
     __tablename__ = "prompt"
     __table_args__ = (UniqueConstraint("content_hash", "project_id"),)

@@ -70,6 +70,12 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name="uq_invitation_token_hash"),
     )
     op.create_table(
+        "ended_session",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_ended_session"),
+    )
+    op.create_table(
         "guidelines",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("project_id", sa.Integer(), nullable=False),
@@ -122,5 +128,5 @@ def downgrade() -> None:
     names = ("random_share", "gold_rate", "repeat_rate", "reasons", "aspects", "aggregation")
     for name in (*names, "promotion_rule", "generator"):
         op.drop_column("project", name)
-    for name in ("guidelines", "invitation", "membership", "account"):
+    for name in ("guidelines", "ended_session", "invitation", "membership", "account"):
         op.drop_table(name)
