@@ -130,8 +130,10 @@ class RewardModel:
         """Where the backbone is loaded; None before the first score."""
         return self._backbone.device if self._backbone else None
 
-    def warm(self) -> Backbone:
-        """Load the backbone now (otherwise the first score does)."""
+    def warm(self, backbone: Backbone | None = None) -> Backbone:
+        """Load the backbone now (otherwise the first score does), or share another model's."""
+        if backbone is not None:
+            self._backbone = backbone
         if self._backbone is None:
             self._backbone = load(
                 self.info,
@@ -158,26 +160,32 @@ class RewardModel:
     ) -> list[ScoredResponse]:
         """The same for several responses, which share the prompt's work."""
         backbone = self.warm()
-        # Scoring's only limit is the context: people score what they have.
-        limits = Limits(self.info.max_context, self.info.max_context)
-        encoder = ConversationEncoder(backbone.tokenizer, self.info, limits)
-        rendered = encoder.prompt(prompt)
-        answers = [encoder.answer(rendered, response) for response in responses]
+        answers = self.encoded(prompt, responses)
         scored = []
         for part in _within_budget(answers):
             tree = Group([""] * len(part), part).tree()
             states = backbone.states([tree], [self.head.layer])[0]
             for answer, by_layer in zip(part, states, strict=True):
                 own = by_layer[self.head.layer][-(answer.num_response_tokens + 1) :].numpy()
-                scored.append(self._scored(answer, own))
+                scored.append(self.scored(answer, own))
         return scored
+
+    def encoded(
+        self, prompt: str | list[Message], responses: Sequence[str]
+    ) -> list[EncodedAnswer]:
+        """Ids and offsets of responses to one prompt; raises AnswerError as `score` does."""
+        # Scoring's only limit is the context: people score what they have.
+        limits = Limits(self.info.max_context, self.info.max_context)
+        encoder = ConversationEncoder(self.warm().tokenizer, self.info, limits)
+        rendered = encoder.prompt(prompt)
+        return [encoder.answer(rendered, response) for response in responses]
 
     def prob_better(self, reward_a: float, reward_b: float) -> float:
         """P(a is better than b), calibrated on left-out pairs; for answers to one prompt."""
         margin = float(self.manifest["calibration_scale"]) * (reward_a - reward_b)
         return 1.0 / (1.0 + math.exp(-margin)) if margin > -700 else 0.0
 
-    def _scored(self, answer: EncodedAnswer, states: np.ndarray) -> ScoredResponse:
+    def scored(self, answer: EncodedAnswer, states: np.ndarray) -> ScoredResponse:
         """Scores from states [1 + T, H], row 0 being the prompt's last token."""
         values = self.head.token_values(states[1:])
         shares = self.head.contributions(states[1:])
