@@ -30,6 +30,8 @@ CHOICES = ("a", "b", "tie", "both_bad", "skip", "flag")
 JUDGING = ("a", "b", "tie")  # choices that say which answer is better, and so can train
 FILLING = ("a", "b", "tie", "both_bad")  # choices that use up a slot
 PURPOSES = ("label", "gold", "repeat", "adjudication")  # only labels and adjudications train
+# Fit a head; encode ahead; train a run's snapshot again and compare; how figures grow with labels.
+RUN_KINDS = ("train", "encode", "reproduce", "curve")
 UNFINISHED = ("queued", "starting", "running", "cancelling")
 FINISHED = ("succeeded", "failed", "cancelled")
 DIGEST = String(64)
@@ -409,7 +411,7 @@ class TrainingRun(Base):
         ),
         Index("ix_training_run_status", "status"),
         Index("ix_training_run_project_id", "project_id", "id"),
-        _one_of("kind", ("train", "encode")),
+        _one_of("kind", RUN_KINDS),
         _one_of("status", UNFINISHED + FINISHED),
     )
 
@@ -419,8 +421,10 @@ class TrainingRun(Base):
     config: Mapped[dict[str, Any]] = mapped_column(default=dict)
     snapshot_id: Mapped[int | None] = mapped_column(ForeignKey("snapshot.id"))
     status: Mapped[str] = mapped_column(default="queued")
-    trigger: Mapped[str]
+    trigger: Mapped[str]  # what asked: a click, the console, a rule's name, ...
     trigger_key: Mapped[str | None]
+    actor: Mapped[str | None]  # who asked, where a person did
+    reason: Mapped[str | None]  # in words, where a rule did
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -105,6 +105,13 @@ def upgrade() -> None:
         table.create_check_constraint(
             "ck_selection_purpose", "purpose IN ('label', 'gold', 'repeat', 'adjudication')"
         )
+    with op.batch_alter_table("training_run") as table:
+        table.add_column(sa.Column("actor", sa.Text(), nullable=True))
+        table.add_column(sa.Column("reason", sa.Text(), nullable=True))
+        table.drop_constraint("ck_training_run_kind", type_="check")
+        table.create_check_constraint(
+            "ck_training_run_kind", "kind IN ('train', 'encode', 'reproduce', 'curve')"
+        )
     # The guidelines that are in force are the first known version of each project.
     op.execute(
         "INSERT INTO guidelines (project_id, version, text, author, created_at) "
@@ -121,6 +128,16 @@ def _add(table: str, column: sa.Column) -> None:
 
 
 def downgrade() -> None:
+    # Their outcomes stand in the checkpoints; the older schema has no word for such runs.
+    new_kinds = "('reproduce', 'curve')"
+    runs_of_them = f"SELECT id FROM training_run WHERE kind IN {new_kinds}"
+    op.execute(f"DELETE FROM run_metric WHERE run_id IN ({runs_of_them})")
+    op.execute(f"DELETE FROM training_run WHERE kind IN {new_kinds}")
+    with op.batch_alter_table("training_run") as table:
+        table.drop_constraint("ck_training_run_kind", type_="check")
+        table.create_check_constraint("ck_training_run_kind", "kind IN ('train', 'encode')")
+        table.drop_column("reason")
+        table.drop_column("actor")
     with op.batch_alter_table("selection") as table:
         table.drop_constraint("ck_selection_purpose", type_="check")
         table.drop_column("purpose")
