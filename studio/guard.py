@@ -17,6 +17,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from studio import identity
+from studio.services.people import LOCAL
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -87,6 +90,7 @@ class Guard:
         except Refusal as refusal:
             await _refuse(scope, send, refusal)
             return
+        identity.remember(scope, LOCAL)
         await self.app(scope, receive, _with_security_headers(send))
 
 
