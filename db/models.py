@@ -32,6 +32,7 @@ FILLING = ("a", "b", "tie", "both_bad")  # choices that use up a slot
 PURPOSES = ("label", "gold", "repeat", "adjudication")  # only labels and adjudications train
 # Fit a head; encode ahead; train a run's snapshot again and compare; how figures grow with labels.
 RUN_KINDS = ("train", "encode", "reproduce", "curve")
+STRATEGIES = ("in_order", "random", "uncertainty", "information")  # which pair comes next
 UNFINISHED = ("queued", "starting", "running", "cancelling")
 FINISHED = ("succeeded", "failed", "cancelled")
 DIGEST = String(64)
@@ -82,6 +83,7 @@ class Project(Base):
     __table_args__ = (
         UniqueConstraint("name"),
         sa.CheckConstraint("wanted_votes >= 1", name="wanted_votes"),
+        _one_of("queue_strategy", STRATEGIES),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -90,6 +92,7 @@ class Project(Base):
     guidelines_version: Mapped[int] = mapped_column(default=1)
     wanted_votes: Mapped[int]
     queue_strategy: Mapped[str] = mapped_column(default="random")
+    ranking: Mapped[dict[str, Any]] = mapped_column(default=dict)  # what slot.priority came from
     random_share: Mapped[float] = mapped_column(default=0.1)  # showings drawn at random regardless
     gold_rate: Mapped[float] = mapped_column(
         default=0.0
@@ -217,6 +220,13 @@ class Pair(Base):
         UniqueConstraint("content_hash", "project_id"),
         Index("ix_pair_project_id", "project_id", "status"),
         Index("ix_pair_prompt_id", "prompt_id"),
+        Index(
+            "ix_pair_gold",
+            "project_id",
+            "id",
+            sqlite_where=text("gold_choice IS NOT NULL"),
+            postgresql_where=text("gold_choice IS NOT NULL"),
+        ),
         _one_of("split", ("train", "heldout")),
         _one_of("status", ("open", "paused")),
         _one_of("gold_choice", ("a", "b", "tie")),
@@ -250,6 +260,7 @@ class Selection(Base):
             postgresql_where=text("closed_at IS NULL"),
         ),
         Index("ix_selection_annotator", "project_id", "annotator", "id"),
+        Index("ix_selection_pair", "pair_id", "annotator"),
         _one_of("left_side", ("a", "b")),
         _one_of("purpose", PURPOSES),
     )
@@ -260,7 +271,7 @@ class Selection(Base):
     annotator: Mapped[str]
     purpose: Mapped[str] = mapped_column(default="label")
     slot_id: Mapped[int | None]  # no foreign key: an import may take an open slot away
-    position: Mapped[float]  # of the slot in the queue: the annotator's next one follows it
+    position: Mapped[float]  # in the queue: the annotator's next pair is looked for behind it
     left_side: Mapped[str]
     strategy: Mapped[str]
     acquisition_score: Mapped[float | None]
@@ -281,6 +292,13 @@ class Vote(Base):
             sqlite_where=text("retracted_at IS NULL AND purpose = 'label'"),
             postgresql_where=text("retracted_at IS NULL AND purpose = 'label'"),
         ),
+        Index(  # the last word on a pair is one
+            "uq_vote_adjudication",
+            "pair_id",
+            unique=True,
+            sqlite_where=text("retracted_at IS NULL AND purpose = 'adjudication'"),
+            postgresql_where=text("retracted_at IS NULL AND purpose = 'adjudication'"),
+        ),
         Index(
             "ix_vote_tally",
             "project_id",
@@ -288,16 +306,33 @@ class Vote(Base):
             "choice",
             "surplus",
             "pair_id",
-            sqlite_where=text("retracted_at IS NULL"),
-            postgresql_where=text("retracted_at IS NULL"),
+            sqlite_where=text("retracted_at IS NULL AND purpose = 'label'"),
+            postgresql_where=text("retracted_at IS NULL AND purpose = 'label'"),
         ),
         Index(
             "ix_vote_pair",
             "project_id",
             "pair_id",
             "choice",
+            sqlite_where=text("retracted_at IS NULL AND purpose = 'label'"),
+            postgresql_where=text("retracted_at IS NULL AND purpose = 'label'"),
+        ),
+        Index(  # what an annotator has given, counted from the index alone
+            "ix_vote_own",
+            "project_id",
+            "annotator",
+            "purpose",
+            "choice",
+            "showing_id",
             sqlite_where=text("retracted_at IS NULL"),
             postgresql_where=text("retracted_at IS NULL"),
+        ),
+        Index(  # a gold pair or a repeat is judged once a showing
+            "uq_vote_check",
+            "showing_id",
+            unique=True,
+            sqlite_where=text("retracted_at IS NULL AND purpose IN ('gold', 'repeat')"),
+            postgresql_where=text("retracted_at IS NULL AND purpose IN ('gold', 'repeat')"),
         ),
         Index("ix_vote_annotator", "project_id", "annotator", "created_at"),
         Index("ix_vote_created", "project_id", "created_at"),
@@ -352,6 +387,14 @@ class Slot(Base):
             postgresql_where=text("vote_id IS NULL"),
         ),
         Index(
+            "ix_slot_priority",
+            "project_id",
+            "priority",
+            "id",
+            sqlite_where=text("vote_id IS NULL AND priority IS NOT NULL"),
+            postgresql_where=text("vote_id IS NULL AND priority IS NOT NULL"),
+        ),
+        Index(
             "ix_slot_unfilled",
             "project_id",
             "pair_id",
@@ -373,6 +416,8 @@ class Slot(Base):
     pair_id: Mapped[int] = mapped_column(ForeignKey("pair.id"))
     n: Mapped[int]
     position: Mapped[float]  # in [0, 1): where the pair stands in the queue
+    priority: Mapped[int | None]  # its place among the pairs that the newest ranking chose
+    acquisition_score: Mapped[float | None]  # by which it was ranked
     annotator: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     vote_id: Mapped[str | None] = mapped_column(ForeignKey("vote.id"), type_=String(36))
@@ -392,6 +437,7 @@ class Snapshot(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     digest: Mapped[str] = mapped_column(DIGEST)
     rule_version: Mapped[int]
+    aggregation: Mapped[dict[str, Any]] = mapped_column(default=dict)  # the project's, at the time
     counts: Mapped[dict[str, Any]]
     vote_ids: Mapped[bytes] = mapped_column(LargeBinary)  # sorted UUIDs, 16 bytes each, zlib
     created_at: Mapped[datetime] = mapped_column(default=utc_now)

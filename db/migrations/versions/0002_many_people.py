@@ -99,7 +99,17 @@ def upgrade() -> None:
         sa.Column("promotion_rule", sa.Text(), nullable=False, server_default="unless_worse"),
     )
     _add("project", _json("generator", "{}"))
+    _add("project", _json("ranking", "{}"))
     _add("checkpoint", _json("promotion", "{}"))
+    _add("snapshot", _json("aggregation", "{}"))
+    op.create_index(
+        "uq_vote_adjudication",
+        "vote",
+        ["pair_id"],
+        unique=True,
+        sqlite_where=sa.text("retracted_at IS NULL AND purpose = 'adjudication'"),
+        postgresql_where=sa.text("retracted_at IS NULL AND purpose = 'adjudication'"),
+    )
     with op.batch_alter_table("selection") as table:
         table.add_column(sa.Column("purpose", sa.Text(), nullable=False, server_default="label"))
         table.create_check_constraint(
@@ -112,10 +122,47 @@ def upgrade() -> None:
         table.create_check_constraint(
             "ck_training_run_kind", "kind IN ('train', 'encode', 'reproduce', 'curve')"
         )
+    _queue_for_many()
     # The guidelines that are in force are the first known version of each project.
     op.execute(
         "INSERT INTO guidelines (project_id, version, text, author, created_at) "
         "SELECT id, guidelines_version, guidelines, 'local', CURRENT_TIMESTAMP FROM project"
+    )
+
+
+def _queue_for_many() -> None:
+    """Which pair next: rankings, checks of quality, and the counts that a queue of a million needs."""
+    with op.batch_alter_table("project") as table:
+        table.create_check_constraint(
+            "ck_project_queue_strategy",
+            "queue_strategy IN ('in_order', 'random', 'uncertainty', 'information')",
+        )
+    _add("slot", sa.Column("priority", sa.Integer(), nullable=True))
+    _add("slot", sa.Column("acquisition_score", sa.Double(), nullable=True))
+    unfilled = "vote_id IS NULL AND priority IS NOT NULL"
+    _index("ix_slot_priority", "slot", ["project_id", "priority", "id"], unfilled)
+    _index("ix_pair_gold", "pair", ["project_id", "id"], "gold_choice IS NOT NULL")
+    op.create_index("ix_selection_pair", "selection", ["pair_id", "annotator"])
+    own = ["project_id", "annotator", "purpose", "choice", "showing_id"]
+    _index("ix_vote_own", "vote", own, "retracted_at IS NULL")
+    checks = "retracted_at IS NULL AND purpose IN ('gold', 'repeat')"
+    _index("uq_vote_check", "vote", ["showing_id"], checks, unique=True)
+    _label_indexes("retracted_at IS NULL AND purpose = 'label'")
+
+
+def _label_indexes(which: str) -> None:
+    """Gold and repeats are no labels: the counts of labels read indexes without them."""
+    for name in ("ix_vote_pair", "ix_vote_tally"):
+        op.drop_index(name, "vote")
+    _index("ix_vote_pair", "vote", ["project_id", "pair_id", "choice"], which)
+    tally = ["project_id", "imported", "choice", "surplus", "pair_id"]
+    _index("ix_vote_tally", "vote", tally, which)
+
+
+def _index(name: str, table: str, columns: list[str], which: str, unique: bool = False) -> None:
+    condition = sa.text(which)
+    op.create_index(
+        name, table, columns, unique=unique, sqlite_where=condition, postgresql_where=condition
     )
 
 
@@ -138,9 +185,21 @@ def downgrade() -> None:
         table.create_check_constraint("ck_training_run_kind", "kind IN ('train', 'encode')")
         table.drop_column("reason")
         table.drop_column("actor")
+    _label_indexes("retracted_at IS NULL")
+    for name, where in (("uq_vote_check", "vote"), ("ix_vote_own", "vote"), ("ix_pair_gold", "pair")):
+        op.drop_index(name, where)
+    op.drop_index("ix_selection_pair", "selection")
+    op.drop_index("ix_slot_priority", "slot")
+    op.drop_column("slot", "acquisition_score")
+    op.drop_column("slot", "priority")
+    with op.batch_alter_table("project") as table:
+        table.drop_constraint("ck_project_queue_strategy", type_="check")
+    op.drop_column("project", "ranking")
     with op.batch_alter_table("selection") as table:
         table.drop_constraint("ck_selection_purpose", type_="check")
         table.drop_column("purpose")
+    op.drop_index("uq_vote_adjudication", table_name="vote")
+    op.drop_column("snapshot", "aggregation")
     op.drop_column("checkpoint", "promotion")
     names = ("random_share", "gold_rate", "repeat_rate", "reasons", "aspects", "aggregation")
     for name in (*names, "promotion_rule", "generator"):
