@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,16 @@ class Checkpoint:
     directory: Path
 
 
-def save(directory: Path, result: TrainResult, extra: dict[str, Any] | None = None) -> str:
+def save(
+    directory: Path,
+    result: TrainResult,
+    extra: dict[str, Any] | None = None,
+    attachments: Mapping[str, bytes] | None = None,
+) -> str:
     """Write a checkpoint; `extra` (project, run, snapshot digest …) goes into the manifest.
+
+    Args:
+        attachments: further files by name, written with the others: all are there, or none.
 
     Returns:
         sha256 hex of the weights file: equal heads have equal hashes.
@@ -65,6 +74,8 @@ def save(directory: Path, result: TrainResult, extra: dict[str, Any] | None = No
         _write(part / WEIGHTS, weights)
         _write(part / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
         _write(part / CARD, model_card(manifest).encode())
+        for name, content in (attachments or {}).items():
+            _write(part / name, content)
         _sync_directory(part)
         os.rename(part, directory)
         _sync_directory(directory.parent)

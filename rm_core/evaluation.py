@@ -58,7 +58,7 @@ def evaluate_pairs(
     p_a = sigmoid(scale * margin)
     decided = target != 0.5
     correct = _correct(margin, target)
-    cluster = _Bootstrap([p.group for p in pairs], seed)
+    cluster = PromptBootstrap([p.group for p in pairs], seed)
     likelihood = np.clip(p_a, 1e-12, 1 - 1e-12)
     log_loss = -(target * np.log(likelihood) + (1 - target) * np.log(1 - likelihood))
     figures: dict[str, Any] = {
@@ -93,7 +93,7 @@ def _mean(values: np.ndarray, where: np.ndarray) -> float | None:
     return float(values[where].mean()) if where.any() else None
 
 
-class _Bootstrap:
+class PromptBootstrap:
     """Resamples whole prompts; the same draws for every figure, so differences are paired."""
 
     def __init__(self, groups: Sequence[str], seed: int) -> None:
@@ -181,7 +181,7 @@ def _baselines(
     pairs: Sequence[PreferencePair],
     target: np.ndarray,
     decided: np.ndarray,
-    cluster: _Bootstrap,
+    cluster: PromptBootstrap,
     learned: dict[str, str],
 ) -> dict[str, Any]:
     """Accuracy of the length-only and the majority rule, directions learned on training pairs."""
@@ -201,7 +201,7 @@ def _baselines(
     return figures
 
 
-def _slice(correct: np.ndarray, where: np.ndarray, cluster: _Bootstrap) -> dict[str, Any]:
+def _slice(correct: np.ndarray, where: np.ndarray, cluster: PromptBootstrap) -> dict[str, Any]:
     return {
         "pairs": int(where.sum()),
         "accuracy": _mean(correct, where),
@@ -214,7 +214,7 @@ def _by_length(
     correct: np.ndarray,
     target: np.ndarray,
     decided: np.ndarray,
-    cluster: _Bootstrap,
+    cluster: PromptBootstrap,
 ) -> dict[str, Any]:
     """Accuracy where the better answer is the shorter, and where it is the longer."""
     import numpy as np
@@ -230,7 +230,7 @@ def _by_category(
     pairs: Sequence[PreferencePair],
     correct: np.ndarray,
     decided: np.ndarray,
-    cluster: _Bootstrap,
+    cluster: PromptBootstrap,
 ) -> dict[str, Any]:
     import numpy as np
 

@@ -84,7 +84,7 @@ def train(
         pairs: judged pairs; those with split "heldout" are never fitted, unless there are too few
             of them: then all pairs are fitted and the figures come from cross-validation.
         on_metrics: called once a solver step with loss, reward_chosen, reward_rejected,
-            reward_gap and heldout_accuracy.
+            reward_gap and heldout_accuracy with its interval, heldout_accuracy_low and _high.
         should_stop: asked before every forward and between stages.
 
     Raises:

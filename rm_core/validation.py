@@ -11,7 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rm_core.evaluation import cross_validated, evaluate_pairs, learn_baselines
+from rm_core.evaluation import (
+    PromptBootstrap,
+    cross_validated,
+    evaluate_pairs,
+    learn_baselines,
+)
 from rm_core.fitting import Candidate, Fit, PairFeatures
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
@@ -64,9 +69,10 @@ def validate_heldout(
     import numpy as np
 
     target = np.array([p.target for p in heldout])
+    prompts = PromptBootstrap([p.group for p in heldout], seed)
 
     def report(step: int, head: RewardHead) -> None:
-        accuracy = _accuracy(heldout_features.margins(head), target)
+        accuracy = _accuracy(heldout_features.margins(head), target, prompts)
         on_metrics(step, _step_metrics(fitted.fit.pairs, features, head) | accuracy)
 
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
@@ -105,11 +111,13 @@ def validate_by_folds(
 
     cross_validated(fitted.fit.outcome.group, num_folds, fold)
 
+    prompts = PromptBootstrap([p.group for p in pairs], seed)
+
     def report(step: int, head: RewardHead) -> None:
         at_step = np.zeros(len(pairs))
         for rows, trail in folds:
             at_step[rows] = trail[min(step, len(trail) - 1)]
-        on_metrics(step, _step_metrics(pairs, features, head) | _accuracy(at_step, target))
+        on_metrics(step, _step_metrics(pairs, features, head) | _accuracy(at_step, target, prompts))
 
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
     calibrated = fitted.for_evaluation | {"calibration_scale": 1.0}  # folds are scaled already
@@ -144,10 +152,16 @@ def _step_metrics(
     }
 
 
-def _accuracy(margin: np.ndarray, target: np.ndarray) -> dict[str, float]:
-    """Accuracy under its metric's name; nothing where all pairs are ties of people."""
+def _accuracy(margin: np.ndarray, target: np.ndarray, prompts: PromptBootstrap) -> dict[str, float]:
+    """Accuracy and its 95 % interval by prompts; nothing where all pairs are ties of people."""
     import numpy as np
 
     decided = target != 0.5
-    right = 0.5 + 0.5 * np.sign(margin[decided]) * np.sign(target[decided] - 0.5)
-    return {"heldout_accuracy": float(right.mean())} if decided.any() else {}
+    if not decided.any():
+        return {}
+    right = 0.5 + 0.5 * np.sign(margin) * np.sign(target - 0.5)
+    figures = {"heldout_accuracy": float(right[decided].mean())}
+    interval = prompts.interval(right, decided)
+    if interval is not None:
+        figures |= {"heldout_accuracy_low": interval[0], "heldout_accuracy_high": interval[1]}
+    return figures

@@ -152,7 +152,12 @@ def test_every_solver_step_is_reported_and_the_loss_falls(
         "reward_rejected",
         "reward_gap",
         "heldout_accuracy",
+        "heldout_accuracy_low",
+        "heldout_accuracy_high",
     }
+    for figures in steps:
+        low, high = figures["heldout_accuracy_low"], figures["heldout_accuracy_high"]
+        assert low <= figures["heldout_accuracy"] <= high
 
 
 @pytest.mark.parametrize(
