@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def pack_ids(vote_ids: Iterable[str]) -> bytes:
@@ -19,7 +24,27 @@ def unpack_ids(packed: bytes) -> frozenset[str]:
     )
 
 
-def ids_digest(vote_ids: Iterable[str], rule_version: int) -> str:
-    """sha256 over the sorted ids and the version of the rules that merge them."""
-    listed = "\n".join([f"rules {rule_version}", *sorted(vote_ids)])
-    return hashlib.sha256(listed.encode()).hexdigest()
+def sorted_ids(packed: bytes) -> np.ndarray:
+    """The packed ids as a sorted S16 array: a million of them without a million objects."""
+    import numpy as np
+
+    return np.frombuffer(zlib.decompress(packed), dtype="S16")
+
+
+def holds(packed: bytes, ids: np.ndarray) -> np.ndarray:
+    """For each of `ids` (S16) whether it is among the packed ones, bool [N]."""
+    import numpy as np
+
+    known = sorted_ids(packed)
+    if not len(known):
+        return np.zeros(len(ids), dtype=bool)
+    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    return known[at] == ids
+
+
+def digest_of(packed: bytes, rule_version: int, aggregation: Mapping[str, Any]) -> str:
+    """sha256 over the rules' version, the project's choice among them, and the sorted ids."""
+    rules = json.dumps(aggregation, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    digest = hashlib.sha256(f"rules {rule_version}\n{rules}\n".encode())
+    digest.update(zlib.decompress(packed))
+    return digest.hexdigest()

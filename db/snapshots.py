@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import zlib
 from datetime import timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.aggregation import RULE_VERSION, TRAINING, merge
 from db.models import JUDGING, Checkpoint, Snapshot, TrainingRun, Vote, utc_now
-from db.slots import LABEL
-from db.snapshot_ids import ids_digest, pack_ids, unpack_ids
-from db.votes import RULE_VERSION, count_left_out, target_of
+from db.projects import count_pairs
+from db.snapshot_ids import digest_of, holds
+from db.vote_table import read_columns, read_votes
+from db.votes import count_never_training, rules_of
 
 # A vote gets its time shortly before its transaction commits, an import some time before. Votes
 # older than this at a snapshot are surely in it, so that only younger ones are compared by id.
@@ -19,27 +21,27 @@ COMMIT_MARGIN = timedelta(hours=1)
 
 
 def take(s: Session, project_id: int) -> Snapshot:
-    """Fix the project's standing votes as they are now."""
-    rows = s.execute(
-        select(Vote.id, Vote.pair_id, Vote.choice, Vote.imported).where(
-            Vote.project_id == project_id, Vote.retracted_at.is_(None), Vote.purpose == LABEL
-        )
-    ).all()
-    by_pair: dict[int, Counter[str]] = {}
-    for _, pair_id, choice, _ in rows:
-        by_pair.setdefault(pair_id, Counter())[choice] += 1
-    ids = [row[0] for row in rows]
+    """Fix the project's standing votes, and the rules that merge them, as they are now."""
+    import numpy as np
+
+    rules = rules_of(s, project_id)
+    table = read_votes(s, project_id, purposes=TRAINING, with_ids=True)
+    assert table.ids is not None
+    packed = zlib.compress(np.sort(table.ids).tobytes())
+    merged = merge(table, rules)
+    left_out = merged.left_out(count_pairs(s, project_id)) | count_never_training(s, project_id)
     snapshot = Snapshot(
         project_id=project_id,
-        digest=ids_digest(ids, RULE_VERSION),
+        digest=digest_of(packed, RULE_VERSION, rules.as_settings()),
         rule_version=RULE_VERSION,
+        aggregation=rules.as_settings(),
         counts={
-            "votes": len(rows),
-            "votes_imported": sum(1 for row in rows if row[3]),
-            "pairs": sum(1 for choices in by_pair.values() if target_of(choices) is not None),
-            "left_out": count_left_out(s, project_id, by_pair),
+            "votes": len(table),
+            "votes_imported": int(table.imported.sum()),
+            "pairs": merged.num_with_target,
+            "left_out": dict(sorted(left_out.items())),
         },
-        vote_ids=pack_ids(ids),
+        vote_ids=packed,
         created_at=utc_now(),
     )
     s.add(snapshot)
@@ -65,19 +67,23 @@ def newest_trained(s: Session, project_id: int) -> Snapshot | None:
 
 def new_judged_pairs(s: Session, project_id: int) -> int:
     """Pairs with a verdict that the newest checkpoint has not seen; all, if there is none."""
+    import numpy as np
+
     judging = (
         Vote.project_id == project_id,
         Vote.retracted_at.is_(None),
         Vote.choice.in_(JUDGING),
-        Vote.purpose == LABEL,
+        Vote.purpose.in_(TRAINING),
     )
     snapshot = newest_trained(s, project_id)
     if snapshot is None:
         return s.scalar(select(func.count(Vote.pair_id.distinct())).where(*judging)) or 0
-    recent = s.execute(
-        select(Vote.id, Vote.pair_id).where(
-            *judging, Vote.created_at > snapshot.created_at - COMMIT_MARGIN
-        )
-    ).all()
-    seen = unpack_ids(snapshot.vote_ids) if recent else frozenset()
-    return len({pair_id for vote_id, pair_id in recent if vote_id not in seen})
+    since = snapshot.created_at - COMMIT_MARGIN
+    recent = read_columns(
+        s,
+        {"pair": (Vote.pair_id, "i4"), "ids": (Vote.id, "S16")},
+        lambda query: query.where(*judging, Vote.created_at > since),
+    )
+    if not len(recent["ids"]):
+        return 0
+    return len(np.unique(recent["pair"][~holds(snapshot.vote_ids, recent["ids"])]))

@@ -1,29 +1,32 @@
 """Votes: storing, retracting and counting them, and merging them into judged pairs.
 
 A vote is inserted once under the UUID that its client made, and never changed except to be
-retracted. The rules by which votes become a training target are in docs/training-rules.md; their
-version is RULE_VERSION, and a snapshot keeps it.
+retracted. The rules by which votes become a training target are in db/aggregation.py and
+docs/training-rules.md; a snapshot keeps their version and the project's choice among them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from db.aggregation import RULE_VERSION, TRAINING, Merged, Rules, merge
 from db.content import select_pairs
-from db.models import FILLING, JUDGING, Pair, Snapshot, Vote
+from db.models import FILLING, JUDGING, Pair, Project, Snapshot, Vote
 from db.projects import count_judged, count_pairs
 from db.slots import LABEL, count_open_for
-from db.snapshot_ids import unpack_ids
+from db.snapshot_ids import holds
+from db.vote_table import read_votes
 
-RULE_VERSION = 1
+__all__ = ["RULE_VERSION", "JudgedPair", "Merged", "judged_pairs", "left_out", "merged"]
+
+PAIRS_AT_ONCE = 1000  # read with their texts
 
 
 # --- storing ---------------------------------------------------------------------------------
@@ -168,7 +171,12 @@ def progress(s: Session, project_id: int, annotator: str, now: datetime) -> Prog
 
 @dataclass(frozen=True, slots=True)
 class JudgedPair:
-    """A pair with a training target: the probability, by its votes, that `response_a` is better."""
+    """A pair with a training target: the probability, by its votes, that `response_a` is better.
+
+    `tie_share` is the part of the target that ties make: 0, or up to 1 where all said tie.
+    `mean_strength` is the mean strength, 1 (slightly) to 3 (much), of the votes for the answer that
+    the target favours; negative when that is `response_b`; None when none has a strength.
+    """
 
     pair_id: int
     prompt_id: int
@@ -180,10 +188,15 @@ class JudgedPair:
     target: float
     num_votes: int
     category: str | None
+    tie_share: float = 0.0
+    mean_strength: float | None = None
 
 
 def target_of(choices: Counter[str]) -> float | None:
-    """(a + tie/2) / (a + b + tie); None when no vote says which answer is better."""
+    """(a + tie/2) / (a + b + tie); None when no vote says which answer is better.
+
+    For votes outside the database, such as those of a file; `merged` has a project's own rules.
+    """
     total = sum(choices[choice] for choice in JUDGING)
     return (choices["a"] + choices["tie"] / 2) / total if total else None
 
@@ -198,64 +211,73 @@ def why_left_out(choices: Counter[str]) -> str:
     return "not_a_label"
 
 
-def choices_by_pair(
-    s: Session, project_id: int, snapshot: Snapshot | None = None
-) -> dict[int, Counter[str]]:
-    """How often each choice was made, by pair: as votes stand now, or as a snapshot has them."""
-    statement = select(Vote.id, Vote.pair_id, Vote.choice).where(
-        Vote.project_id == project_id, Vote.purpose == LABEL
-    )
-    wanted: Collection[str] | None = None
+def rules_of(s: Session, project_id: int) -> Rules:
+    """How the project wants its votes merged."""
+    settings = s.scalar(select(Project.aggregation).where(Project.id == project_id))
+    return Rules.from_settings(settings or {})
+
+
+def merged(
+    s: Session, project_id: int, snapshot: Snapshot | None = None, rules: Rules | None = None
+) -> Merged:
+    """What every pair's votes come to: as votes and rules stand now, or as a snapshot has them.
+
+    `rules` tries others than the project's own.
+    """
     if snapshot is None:
-        statement = statement.where(Vote.retracted_at.is_(None))
-    else:
-        wanted = unpack_ids(snapshot.vote_ids)
-    by_pair: dict[int, Counter[str]] = {}
-    for vote_id, pair_id, choice in s.execute(statement.execution_options(yield_per=5000)):
-        if wanted is None or vote_id in wanted:
-            by_pair.setdefault(pair_id, Counter())[choice] += 1
-    return by_pair
+        table = read_votes(s, project_id, purposes=TRAINING)
+        return merge(table, rules or rules_of(s, project_id))
+    table = read_votes(s, project_id, purposes=TRAINING, with_ids=True, retracted_too=True)
+    assert table.ids is not None
+    kept = table.where(holds(snapshot.vote_ids, table.ids))
+    if snapshot.rule_version < 2:  # the first rules made nothing of strengths
+        kept = replace(kept, strength=kept.strength * 0)
+    return merge(kept, rules or Rules.from_settings(snapshot.aggregation))
 
 
-def iter_judged_pairs(
-    s: Session, project_id: int, by_pair: dict[int, Counter[str]]
-) -> Iterator[JudgedPair]:
-    """The pairs that have a target, in order of id, read a few thousand at a time."""
-    voted = select(Vote.pair_id).where(
-        Vote.project_id == project_id, Vote.choice.in_(JUDGING), Vote.purpose == LABEL
-    )
-    statement = select_pairs().where(Pair.project_id == project_id, Pair.id.in_(voted))
-    rows: Any = s.execute(statement.order_by(Pair.id).execution_options(yield_per=2000))
-    for pair_id, prompt_id, prompt_hash, messages, a, b, split, category, _ in rows:
-        choices = by_pair.get(pair_id, Counter())
-        target = target_of(choices)
-        if target is not None:
-            num_votes = sum(choices[choice] for choice in JUDGING)
+def iter_judged_pairs(s: Session, project_id: int, found: Merged) -> Iterator[JudgedPair]:
+    """The pairs that have a target, in order of id, their texts read a thousand at a time."""
+    import numpy as np
+
+    places = np.flatnonzero(found.has_target).tolist()
+    for start in range(0, len(places), PAIRS_AT_ONCE):
+        chunk = {int(found.pair[at]): at for at in places[start : start + PAIRS_AT_ONCE]}
+        statement = select_pairs().where(Pair.project_id == project_id, Pair.id.in_(list(chunk)))
+        rows = s.execute(statement.order_by(Pair.id))
+        for pair_id, prompt_id, prompt_hash, messages, a, b, split, category, _ in rows:
+            verdict = found.verdict_at(chunk[pair_id])
             yield JudgedPair(
-                pair_id, prompt_id, prompt_hash, messages, a, b, split, target, num_votes, category
-            )
+                pair_id, prompt_id, prompt_hash, messages, a, b, split, verdict.target,
+                verdict.num_votes, category, verdict.tie_share, verdict.mean_strength,
+            )  # fmt: skip
 
 
 def judged_pairs(s: Session, project_id: int, snapshot: Snapshot | None = None) -> list[JudgedPair]:
     """Every pair with a target after the merge rules, as votes stand now or in the snapshot."""
-    return list(iter_judged_pairs(s, project_id, choices_by_pair(s, project_id, snapshot)))
+    return list(iter_judged_pairs(s, project_id, merged(s, project_id, snapshot)))
 
 
 def left_out(s: Session, project_id: int, snapshot: Snapshot | None = None) -> dict[str, int]:
-    """How much the merge rules leave out, and why.
+    """How much the merge rules leave out, and why: what every page shows beside a count of pairs.
 
-    `pairs_*` count pairs without a target; `votes_*` count votes set aside in pairs that have one.
+    `pairs_*` count pairs without a target; `votes_*` count votes set aside in pairs that have one,
+    and votes that never train. Of a snapshot, as it was then.
     """
-    return count_left_out(s, project_id, choices_by_pair(s, project_id, snapshot))
+    if snapshot is not None:
+        return dict(snapshot.counts["left_out"])
+    counts = merged(s, project_id).left_out(count_pairs(s, project_id))
+    return dict(sorted((counts | count_never_training(s, project_id)).items()))
 
 
-def count_left_out(s: Session, project_id: int, by_pair: dict[int, Counter[str]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for choices in by_pair.values():
-        if target_of(choices) is None:
-            counts[f"pairs_{why_left_out(choices)}"] += 1
-        else:
-            for choice in ("both_bad", "skip", "flag"):
-                counts[f"votes_{choice}"] += choices[choice]
-    counts["pairs_not_judged"] = count_pairs(s, project_id) - len(by_pair)
-    return {reason: number for reason, number in sorted(counts.items()) if number}
+def count_never_training(s: Session, project_id: int) -> dict[str, int]:
+    """Standing votes on gold pairs and repeated pairs: they judge the annotator, not the pair."""
+    rows = s.execute(
+        select(Vote.purpose, func.count())
+        .where(
+            Vote.project_id == project_id,
+            Vote.retracted_at.is_(None),
+            Vote.purpose.not_in(TRAINING),
+        )
+        .group_by(Vote.purpose)
+    )
+    return {f"votes_{purpose}": number for purpose, number in rows}

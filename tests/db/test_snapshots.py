@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+import numpy as np
+import pytest
 from sqlalchemy import update
 
-from db import checkpoints, content, runs, snapshots
+from db import checkpoints, content, runs, snapshots, votes
 from db.engine import Database
-from db.models import Vote, utc_now
-from db.snapshot_ids import ids_digest, pack_ids, unpack_ids
+from db.models import Project, Vote, utc_now
+from db.snapshot_ids import digest_of, holds, pack_ids, unpack_ids
 from tests.rows import make_project, new_pair
 
 
@@ -69,9 +71,30 @@ def test_the_digest_stands_for_the_votes(database: Database) -> None:
     assert len(unpack_ids(third.vote_ids)) == 3
 
 
+def test_the_digest_stands_for_the_rules_too(database: Database) -> None:
+    project_id = make_project(database, [new_pair(1, "a", "a", "b"), new_pair(2, "b")])
+    with database.write() as s:
+        shares = snapshots.take(s, project_id)
+        s.execute(update(Project).values(aggregation={"method": "majority"}))
+    with database.write() as s:
+        majority = snapshots.take(s, project_id)
+        s.execute(update(Project).values(aggregation={}))
+    assert shares.digest != majority.digest
+    assert shares.vote_ids == majority.vote_ids
+    with database.read() as s:  # the project's rules have changed since: the snapshots' have not
+        found = [votes.merged(s, project_id, each) for each in (shares, majority)]
+    assert [sorted(each.target * (1 - each.target)) for each in found] == [
+        [0, pytest.approx(2 / 9)],
+        [0, 0],
+    ]
+
+
 def test_packed_ids_come_back_and_order_does_not_matter() -> None:
     ids = [str(uuid.uuid4()) for _ in range(50)]
     assert unpack_ids(pack_ids(ids)) == set(ids)
     assert pack_ids(ids) == pack_ids(reversed(ids))
-    assert ids_digest(ids, 1) == ids_digest(reversed(ids), 1) != ids_digest(ids, 2)
+    assert digest_of(pack_ids(ids), 1, {}) == digest_of(pack_ids(reversed(ids)), 1, {})
     assert unpack_ids(pack_ids([])) == frozenset()
+    packed = np.array([uuid.UUID(each).bytes for each in ids], dtype="S16")
+    assert holds(pack_ids(ids[:20]), packed).tolist() == [True] * 20 + [False] * 30
+    assert not holds(pack_ids([]), packed).any()
