@@ -4,6 +4,7 @@
     manifest.json             backbone and revision, template, layer, readout, objective, penalty,
                               calibration, figures, configuration, versions, sha256 of the weights
     model_card.md             the same for people
+    posterior.safetensors     how sure the head is (rm_core.uncertainty); some megabytes, optional
 
 It is written under a temporary name, synced to disk and renamed: a directory that has its final
 name is whole. Never a pickle.
@@ -24,6 +25,7 @@ from rm_core.errors import CheckpointError
 from rm_core.heads import RewardHead
 from rm_core.model_card import model_card
 from rm_core.training import TrainResult
+from rm_core.uncertainty import POSTERIOR
 
 WEIGHTS, MANIFEST, CARD = "reward_head.safetensors", "manifest.json", "model_card.md"
 FORMAT = 1
@@ -68,11 +70,16 @@ def save(
     weights = to_bytes(tensors)
     digest = hashlib.sha256(weights).hexdigest()
     manifest = result.manifest | (extra or {}) | {"weights_sha256": digest}
+    posterior = result.posterior.to_bytes() if result.posterior is not None else None
+    if posterior is not None:
+        manifest["posterior_sha256"] = hashlib.sha256(posterior).hexdigest()
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
         _write(part / WEIGHTS, weights)
         _write(part / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+        if posterior is not None:
+            _write(part / POSTERIOR, posterior)
         _write(part / CARD, model_card(manifest).encode())
         for name, content in (attachments or {}).items():
             _write(part / name, content)

@@ -22,7 +22,9 @@ from rm_core.solver import (
     Rows,
     choose_penalty,
     mean_log_loss,
+    sigmoid,
 )
+from rm_core.uncertainty import Posterior, averaged_calibration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,6 +153,27 @@ class Fit:
         theta = self.problem.theta(phi) / self.scale
         value, end = split_weights(self.recipe.readout, theta)
         return RewardHead(self.recipe.readout, self.layer, value, end)
+
+    def posterior(self, choice: PenaltyChoice) -> Posterior:
+        """How sure the head at the optimum is; its probabilities calibrated on left-out logits."""
+        p = sigmoid(self.problem.rotated @ choice.phi)
+        rows = self.problem.rows
+        curvature = rows.weight * p * (1 - p)
+        ridge = choice.penalty * self.problem.num
+        posterior = Posterior.from_rows(rows.features, curvature, ridge, self.scale, self.centre)
+        return posterior.calibrated(self._averaged_calibration(posterior, choice))
+
+    def _averaged_calibration(self, posterior: Posterior, choice: PenaltyChoice) -> float:
+        """The posterior's calibration, from logits and variances without the pair itself."""
+        import numpy as np
+
+        rows = self.outcome
+        variance = posterior.difference_variance(rows.features * self.scale)
+        p = sigmoid(choice.left_out)
+        seen = np.minimum(rows.weight * p * (1 - p) * variance, 0.99)
+        return averaged_calibration(
+            choice.left_out, variance / (1 - seen), rows.target, rows.weight
+        )
 
     def choose(self) -> PenaltyChoice:
         """The penalty and its optimum, with logits of every pair without its prompt."""

@@ -46,6 +46,15 @@ class RewardHead:
         if (self.end_weight is not None) != (self.readout == "mean+last"):
             raise ValueError(f"readout {self.readout!r} and end_weight do not fit together")
 
+    @property
+    def weights(self) -> np.ndarray:
+        """One vector on the features of `design`: float64 [H], or [2H] for `mean+last`."""
+        import numpy as np
+
+        if self.end_weight is None:
+            return self.value_weight
+        return np.concatenate([self.value_weight, self.end_weight])
+
     def rewards(self, mean: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Rewards float64 [B] from summaries: `mean` and `end` are float [B, H]."""
         if self.readout == "last":

@@ -23,6 +23,9 @@ class PreferencePair:
         category: slice in the evaluation.
         split: "train", or "heldout": never fitted.
         num_votes: how many judgements stand behind `target`.
+        tie_share: how many of them were ties, in [0, 1]; `target` counts each as half a win.
+        target_margin: by how much the better answer's reward should at least lead (reward units,
+            >= 0), from the strength of the votes.
     """
 
     pair_id: str
@@ -34,6 +37,8 @@ class PreferencePair:
     category: str | None = None
     split: Literal["train", "heldout"] = "train"
     num_votes: int = 1
+    tie_share: float = 0.0
+    target_margin: float = 0.0
 
 
 def prompt_group(prompt: list[Message]) -> str:

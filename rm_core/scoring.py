@@ -10,7 +10,7 @@ sum(token.contribution for token in scored.tokens)                 # the reward
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from rm_core.backbone import BackboneInfo, Report, prepare
 from rm_core.conversation import ConversationEncoder, EncodedAnswer, Limits, Message
 from rm_core.encoding import Group
 from rm_core.errors import CheckpointError
+from rm_core.heads import design
 from rm_core.transformer import Backbone, load
+from rm_core.uncertainty import Posterior
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +99,8 @@ class RewardModel:
         self.info = info
         self._device = device
         self._backbone: Backbone | None = None
+        self._posterior: Posterior | None = None
+        self._posterior_read = False
 
     @classmethod
     def from_checkpoint(
@@ -159,20 +163,19 @@ class RewardModel:
         self, prompt: str | list[Message], responses: Sequence[str]
     ) -> list[ScoredResponse]:
         """The same for several responses, which share the prompt's work."""
+        states = self._states(self.encoded(prompt, responses))
+        return [self.scored(answer, own) for answer, own in states]
+
+    def _states(self, answers: list[EncodedAnswer]) -> Iterator[tuple[EncodedAnswer, np.ndarray]]:
+        """Each answer with its states [1 + T, H], row 0 being the prompt's last token."""
         backbone = self.warm()
-        answers = self.encoded(prompt, responses)
-        scored = []
         for part in _within_budget(answers):
             tree = Group([""] * len(part), part).tree()
             states = backbone.states([tree], [self.head.layer])[0]
             for answer, by_layer in zip(part, states, strict=True):
-                own = by_layer[self.head.layer][-(answer.num_response_tokens + 1) :].numpy()
-                scored.append(self.scored(answer, own))
-        return scored
+                yield answer, by_layer[self.head.layer][-(answer.num_response_tokens + 1) :].numpy()
 
-    def encoded(
-        self, prompt: str | list[Message], responses: Sequence[str]
-    ) -> list[EncodedAnswer]:
+    def encoded(self, prompt: str | list[Message], responses: Sequence[str]) -> list[EncodedAnswer]:
         """Ids and offsets of responses to one prompt; raises AnswerError as `score` does."""
         # Scoring's only limit is the context: people score what they have.
         limits = Limits(self.info.max_context, self.info.max_context)
@@ -184,6 +187,59 @@ class RewardModel:
         """P(a is better than b), calibrated on left-out pairs; for answers to one prompt."""
         margin = float(self.manifest["calibration_scale"]) * (reward_a - reward_b)
         return 1.0 / (1.0 + math.exp(-margin)) if margin > -700 else 0.0
+
+    def features(self, prompt: str | list[Message], responses: Sequence[str]) -> np.ndarray:
+        """What the head reads of each response, float32 [B, d]; `@ head.weights` is the reward.
+
+        Raises:
+            AnswerError: as `score` does.
+        """
+        import numpy as np
+
+        states = [own[1:] for _, own in self._states(self.encoded(prompt, responses))]
+        mean = np.stack([own.mean(axis=0, dtype=np.float64) for own in states])
+        end = np.stack([own[-1] for own in states])
+        return design(self.head.readout, mean.astype(np.float32), end)
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """How sure the head is; None for a checkpoint that was saved without."""
+        if not self._posterior_read:
+            self._posterior = Posterior.load(self.directory)
+            self._posterior_read = True
+        return self._posterior
+
+    def pair_uncertainty(
+        self, prompt: str | list[Message], response_a: str, response_b: str
+    ) -> tuple[float, float]:
+        """Mean and standard deviation of the reward difference a - b.
+
+        Raises:
+            AnswerError: as `score` does.
+            CheckpointError: the checkpoint has no posterior.
+        """
+        a, b = self.features(prompt, [response_a, response_b]).astype("float64")
+        x = (a - b)[None]
+        variance = float(self._needed_posterior().difference_variance(x)[0])
+        return float((x @ self.head.weights)[0]), math.sqrt(variance)
+
+    def prob_better_with_uncertainty(
+        self, prompt: str | list[Message], response_a: str, response_b: str
+    ) -> tuple[float, float]:
+        """P(a better) averaged over the posterior, and the reward difference's deviation."""
+        import numpy as np
+
+        mean, std = self.pair_uncertainty(prompt, response_a, response_b)
+        p = self._needed_posterior().probability(np.array(mean), np.array(std**2))
+        return float(p), std
+
+    def _needed_posterior(self) -> Posterior:
+        if self.posterior is None:
+            raise CheckpointError(
+                f"The checkpoint {self.directory} was saved without its posterior; train again to "
+                "know how sure it is."
+            )
+        return self.posterior
 
     def scored(self, answer: EncodedAnswer, states: np.ndarray) -> ScoredResponse:
         """Scores from states [1 + T, H], row 0 being the prompt's last token."""

@@ -22,6 +22,7 @@ from rm_core.features import FeatureStore
 from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
+from rm_core.uncertainty import Posterior
 from rm_core.validation import UNSEEN, Fitted, validate_by_folds, validate_heldout
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class TrainResult:
     Attributes:
         unseen_logits: calibrated log odds that a is better, by pair_id, for the pairs that the
             figures are about, each from a head that never saw its prompt.
+        posterior: how sure the head is; a checkpoint keeps it beside the head.
     """
 
     head: RewardHead
@@ -54,6 +56,7 @@ class TrainResult:
     candidates: list[dict[str, Any]]
     manifest: dict[str, Any]
     unseen_logits: dict[str, float] = field(default_factory=dict)
+    posterior: Posterior | None = None
 
 
 @dataclass
@@ -135,7 +138,8 @@ def train(
     }
     described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
     manifest = _manifest(head, fitted, info, config, metrics, described)
-    return TrainResult(head, metrics, described, manifest, unseen_logits)
+    posterior = fit.posterior(chosen.choice)
+    return TrainResult(head, metrics, described, manifest, unseen_logits, posterior)
 
 
 def _check_enough(pairs: Sequence[PreferencePair]) -> None:

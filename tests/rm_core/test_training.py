@@ -243,12 +243,13 @@ def test_a_layer_that_is_not_there_is_refused(info: BackboneInfo, shared_store) 
 # --- checkpoints --------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_is_three_small_files_and_loads_identically(
+def test_a_checkpoint_is_four_small_files_and_loads_identically(
     result: TrainResult, saved: Path
 ) -> None:
     assert sorted(f.name for f in saved.iterdir()) == [
         "manifest.json",
         "model_card.md",
+        "posterior.safetensors",
         "reward_head.safetensors",
     ]
     loaded = checkpoint.load(saved)
@@ -392,3 +393,29 @@ def test_a_response_over_the_context_is_refused_with_both_numbers(model: RewardM
 
 def test_text_prompts_are_one_user_turn(model: RewardModel) -> None:
     assert model.score("Question?", ["x"]) == model.score(USER, ["x"])
+
+
+def test_a_checkpoint_knows_how_sure_it_is(
+    result: TrainResult, saved: Path, model: RewardModel
+) -> None:
+    assert result.posterior is not None
+    assert "posterior_sha256" in json.loads((saved / "manifest.json").read_text())
+    mean, std = model.pair_uncertainty(USER, "eeee", "zzzz")
+    better, worse = model.score(USER, ["eeee", "zzzz"])
+    assert mean == pytest.approx(better - worse, abs=1e-5)
+    assert std > 0
+    assert model.pair_uncertainty(USER, "zzzz", "eeee") == pytest.approx((-mean, std), abs=1e-5)
+    p, _ = model.prob_better_with_uncertainty(USER, "eeee", "zzzz")
+    assert 0.5 < p < 1
+    assert model.pair_uncertainty(USER, "eeee", "eeee") == pytest.approx((0, 0), abs=1e-3)
+    assert model.prob_better_with_uncertainty(USER, "eeee", "eeee")[0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_checkpoint_without_its_posterior_scores_but_cannot_say_how_sure(
+    result: TrainResult, tmp_path: Path
+) -> None:
+    checkpoint.save(tmp_path / "one", replace(result, posterior=None))
+    bare = RewardModel.from_checkpoint(tmp_path / "one", backbones_dir=tmp_path / "b", device="cpu")
+    assert bare.score(USER, ["eeee"])
+    with pytest.raises(CheckpointError, match="saved without its posterior"):
+        bare.pair_uncertainty(USER, "eeee", "zzzz")
