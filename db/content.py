@@ -273,7 +273,8 @@ def _update_slots(
 ) -> None:  # fmt: skip
     judged = {each.pair for each in keyed if any(vote.choice in FILLING for vote in each.new.votes)}
     gold = {each.pair for each in keyed if each.new.gold_choice is not None}
-    slots.close_open(s, [pair_ids[key] for key in judged if key in known])
+    # A gold pair is there to check on people: nobody labels it from now on.
+    slots.close_open(s, [pair_ids[key] for key in sorted(judged | gold) if key in known])
     unlabelled = {each.pair for each in keyed} - judged - gold - known.keys()
     places = [(pair_ids[key], queue_position(key)) for key in sorted(unlabelled)]
     slots.add_slots(s, project_id, places, wanted_votes)
@@ -358,6 +359,60 @@ def get_pairs(s: Session, project_id: int, pair_ids: Sequence[int]) -> dict[int,
     """The pairs of the project among `pair_ids`, by id."""
     rows = s.execute(select_pairs().where(Pair.project_id == project_id, Pair.id.in_(pair_ids)))
     return {row[0]: PairText(*row) for row in rows}
+
+
+def get_sources(s: Session, pair_id: int) -> tuple[str | None, str | None]:
+    """Who or what wrote `response_a` and `response_b`."""
+    a, b = aliased(Response), aliased(Response)
+    row = s.execute(
+        select(a.source, b.source)
+        .select_from(Pair)
+        .join(a, a.id == Pair.response_a_id)
+        .join(b, b.id == Pair.response_b_id)
+        .where(Pair.id == pair_id)
+    ).one()
+    return row[0], row[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A pair made of an edited answer and the one it came from; `choice` is the edit's side."""
+
+    pair_id: int
+    choice: str
+
+
+def add_edit(
+    s: Session, project_id: int, pair_id: int, side: str, text: str, *, source: str, now: datetime
+) -> Edited | None:
+    """Add an edit of one answer of a pair, paired with that answer; it has no open slots.
+
+    None when the text is an answer to this prompt already. The new pair has the category and the
+    metadata of the old, and, being of the same prompt, its split.
+    """
+    pair = s.get_one(Pair, pair_id)
+    prompt = s.get_one(Prompt, pair.prompt_id)
+    parent = s.get_one(Response, pair.response_a_id if side == "a" else pair.response_b_id)
+    key = response_hash(prompt.content_hash, text)
+    known = select(Response.id).where(Response.content_hash == key, Response.prompt_id == prompt.id)
+    if s.scalar(known) is not None:
+        return None
+    edit = Response(
+        prompt_id=prompt.id, content_hash=key, text=text, source=source, parent_id=parent.id,
+        created_at=now,
+    )  # fmt: skip
+    s.add(edit)
+    s.flush()
+    a, b = sorted((edit, parent), key=lambda each: each.content_hash)
+    made = Pair(
+        project_id=project_id, prompt_id=prompt.id, response_a_id=a.id, response_b_id=b.id,
+        content_hash=digest(f"{a.content_hash}\n{b.content_hash}"),
+        split=split_of(prompt.content_hash), status="open", category=pair.category, meta=pair.meta,
+        created_at=now,
+    )  # fmt: skip
+    s.add(made)
+    s.flush()
+    return Edited(made.id, "a" if a is edit else "b")
 
 
 def iter_pairs(s: Session, project_id: int, size: int) -> Iterator[list[PairText]]:

@@ -10,12 +10,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import FILLING, Guidelines, Pair, Project, Slot, Vote
-from db.slots import count_unfilled
+from db.slots import LABEL, count_unfilled
 
 
 @dataclass(frozen=True)
 class ProjectCounts:
-    """What a project holds: pairs, pairs with a verdict, pairs still open, votes by origin."""
+    """What a project holds: pairs, pairs with a verdict, pairs still open, labels by origin."""
 
     num_pairs: int
     num_judged: int
@@ -92,7 +92,9 @@ def count(s: Session, project_id: int) -> ProjectCounts:
     by_origin = dict(
         s.execute(
             select(Vote.imported, func.count())
-            .where(Vote.project_id == project_id, Vote.retracted_at.is_(None))
+            .where(
+                Vote.project_id == project_id, Vote.retracted_at.is_(None), Vote.purpose == LABEL
+            )
             .group_by(Vote.imported)
         ).all()
     )
@@ -117,6 +119,7 @@ def count_judged(s: Session, project_id: int) -> int:
                 Vote.project_id == project_id,
                 Vote.retracted_at.is_(None),
                 Vote.choice.in_(FILLING),
+                Vote.purpose == LABEL,
             )
         )
         or 0

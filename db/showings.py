@@ -14,16 +14,20 @@ from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Pair, Selection, Slot
-from db.slots import ClaimedSlot, free
+from db.slots import free
 
 
 def add_showing(
-    s: Session, project_id: int, annotator: str, slot: ClaimedSlot, *, left_side: str,
-    strategy: str, propensity: float | None, now: datetime,
+    s: Session, project_id: int, annotator: str, pair_id: int, *, purpose: str = "label",
+    slot_id: int | None, position: float, left_side: str, strategy: str,
+    acquisition_score: float | None = None, propensity: float | None,
+    checkpoint_id: int | None = None, now: datetime,
 ) -> Selection:  # fmt: skip
+    """Record a showing; `slot_id` is None for a gold pair or a repeat."""
     showing = Selection(
-        project_id=project_id, pair_id=slot.pair_id, annotator=annotator, slot_id=slot.slot_id,
-        position=slot.position, left_side=left_side, strategy=strategy, propensity=propensity,
+        project_id=project_id, pair_id=pair_id, annotator=annotator, purpose=purpose,
+        slot_id=slot_id, position=position, left_side=left_side, strategy=strategy,
+        acquisition_score=acquisition_score, propensity=propensity, checkpoint_id=checkpoint_id,
         created_at=now,
     )  # fmt: skip
     s.add(showing)
@@ -39,7 +43,8 @@ def open_showings(s: Session, project_id: int, annotator: str) -> list[Selection
     """The annotator's open showings that still stand, oldest first.
 
     One stands while its slot is leased to the annotator, even past the lease's time if nobody else
-    has taken the slot; one given back by *undo* when no slot was left stands without.
+    has taken the slot. Without a slot stand gold pairs, repeats, and what *undo* gave back when no
+    slot was left.
     """
     held = and_(
         Slot.id.is_not(None),
@@ -119,3 +124,18 @@ def last_position(s: Session, project_id: int, annotator: str) -> float:
         .limit(1)
     )
     return -1.0 if found is None else found
+
+
+def last_in_order(s: Session, project_id: int, annotator: str) -> int:
+    """The pair that the annotator was shown last by order of import; 0 if none."""
+    found = s.scalar(
+        select(Selection.pair_id)
+        .where(
+            Selection.project_id == project_id,
+            Selection.annotator == annotator,
+            Selection.strategy == "in_order",
+        )
+        .order_by(sa.desc(Selection.id))
+        .limit(1)
+    )
+    return 0 if found is None else found

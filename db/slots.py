@@ -29,6 +29,16 @@ class ClaimedSlot:
     slot_id: int
     pair_id: int
     position: float
+    score: float | None  # what the newest ranking gave the pair
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair that would be next, not leased."""
+
+    pair_id: int
+    position: float
+    split: str
 
 
 def lock_annotator(s: Session, project_id: int, annotator: str) -> None:
@@ -69,11 +79,11 @@ def close_open(s: Session, pair_ids: Sequence[int]) -> None:
         )
 
 
-def _is_free(slot: type[Slot], now: datetime) -> sa.ColumnElement[bool]:
+def is_free(slot: type[Slot], now: datetime) -> sa.ColumnElement[bool]:
     return or_(slot.annotator.is_(None), slot.lease_until < now)
 
 
-def _voted_by(slot: type[Slot], annotator: str) -> sa.ColumnElement[bool]:
+def voted_by(slot: type[Slot], annotator: str) -> sa.ColumnElement[bool]:
     """The annotator has a standing vote (a skip or flag too) on the slot's pair."""
     return (
         select(Vote.id)
@@ -96,35 +106,121 @@ def claim(
     Looks behind `after` first, where the annotator was last, then from the start of the queue:
     so a claim does not walk again over all that the annotator has judged already.
     """
-    return _claim(s, project_id, annotator, now, lease_until, after, True) or _claim(
-        s, project_id, annotator, now, lease_until, after, False
-    )
+    for ahead in (True, False):
+        slot = aliased(Slot)
+        place = slot.position > after if ahead else slot.position <= after
+        candidate = _free_for(slot, slot.id, project_id, annotator, now).where(place)
+        claimed = _claim(s, candidate.order_by(slot.position, slot.id), slot, annotator, now,
+                         lease_until)  # fmt: skip
+        if claimed is not None:
+            return claimed
+    return None
 
 
-def _claim(
-    s: Session, project_id: int, annotator: str, now: datetime, lease_until: datetime,
-    after: float, ahead: bool,
+def peek(
+    s: Session, project_id: int, annotator: str, *, now: datetime, after: float
+) -> Candidate | None:
+    """What `claim` would lease, without leasing it."""
+    for ahead in (True, False):
+        slot = aliased(Slot)
+        place = slot.position > after if ahead else slot.position <= after
+        row = s.execute(
+            _free_for(slot, slot.pair_id, project_id, annotator, now)
+            .add_columns(slot.position, Pair.split)
+            .where(place)
+            .order_by(slot.position, slot.id)
+            .limit(1)
+        ).first()
+        if row is not None:
+            return Candidate(*row)
+    return None
+
+
+def claim_ranked(
+    s: Session, project_id: int, annotator: str, *, now: datetime, lease_until: datetime
+) -> ClaimedSlot | None:
+    """Lease a slot of the training pair that the newest ranking puts first among the free ones."""
+    slot = aliased(Slot)
+    candidate = _ranked(slot, slot.id, project_id, annotator, now)
+    return _claim(s, candidate, slot, annotator, now, lease_until)
+
+
+def peek_ranked(s: Session, project_id: int, annotator: str, *, now: datetime) -> int | None:
+    """The pair that `claim_ranked` would lease."""
+    slot = aliased(Slot)
+    return s.scalar(_ranked(slot, slot.pair_id, project_id, annotator, now).limit(1))
+
+
+def claim_in_order(
+    s: Session, project_id: int, annotator: str, *, now: datetime, lease_until: datetime,
+    after_pair: int,
 ) -> ClaimedSlot | None:  # fmt: skip
-    slot, other = aliased(Slot), aliased(Slot)
+    """Lease a slot of the training pair that was imported first, behind `after_pair` if any is."""
+    for ahead in (True, False):
+        slot = aliased(Slot)
+        candidate = _in_order(slot, slot.id, project_id, annotator, now, after_pair, ahead)
+        claimed = _claim(s, candidate, slot, annotator, now, lease_until)
+        if claimed is not None:
+            return claimed
+    return None
+
+
+def peek_in_order(
+    s: Session, project_id: int, annotator: str, *, now: datetime, after_pair: int
+) -> int | None:
+    """The pair that `claim_in_order` would lease."""
+    for ahead in (True, False):
+        slot = aliased(Slot)
+        statement = _in_order(slot, slot.pair_id, project_id, annotator, now, after_pair, ahead)
+        pair_id: int | None = s.scalar(statement.limit(1))
+        if pair_id is not None:
+            return pair_id
+    return None
+
+
+def _ranked(
+    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime
+) -> sa.Select[Any]:
+    free = _free_for(slot, column, project_id, annotator, now)
+    ranked = free.where(slot.priority.is_not(None), Pair.split == "train")
+    return ranked.order_by(slot.priority, slot.id)
+
+
+def _in_order(
+    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime,
+    after_pair: int, ahead: bool,
+) -> sa.Select[Any]:  # fmt: skip
+    place = slot.pair_id > after_pair if ahead else slot.pair_id <= after_pair
+    free = _free_for(slot, column, project_id, annotator, now)
+    return free.where(place, Pair.split == "train").order_by(slot.pair_id, slot.id)
+
+
+def _free_for(
+    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime
+) -> sa.Select[Any]:
+    """Selects a column of the slots that may be leased to the annotator."""
+    other = aliased(Slot)
     has_another = (
         select(other.id)
         .where(other.pair_id == slot.pair_id, other.annotator == annotator, other.id != slot.id)
         .exists()
     )
-    candidate = (
-        select(slot.id)
+    return (
+        select(column)
         .join(Pair, Pair.id == slot.pair_id)
         .where(
-            slot.project_id == project_id, slot.vote_id.is_(None), _is_free(slot, now),
-            slot.position > after if ahead else slot.position <= after,
-            Pair.status == "open", ~_voted_by(slot, annotator), ~has_another,
+            slot.project_id == project_id, slot.vote_id.is_(None), is_free(slot, now),
+            Pair.status == "open", ~voted_by(slot, annotator), ~has_another,
         )
-        .order_by(slot.position, slot.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=slot)
-        .scalar_subquery()
     )  # fmt: skip
-    return _lease(s, candidate, annotator, now, lease_until)
+
+
+def _claim(
+    s: Session, candidate: sa.Select[Any], slot: type[Slot], annotator: str, now: datetime,
+    lease_until: datetime,
+) -> ClaimedSlot | None:  # fmt: skip
+    locked = candidate.limit(1).with_for_update(skip_locked=True, of=slot)
+    return _lease(s, locked.scalar_subquery(), annotator, now, lease_until)
 
 
 def _lease(
@@ -132,12 +228,12 @@ def _lease(
 ) -> ClaimedSlot | None:
     row = s.execute(
         update(Slot)
-        .where(Slot.id == candidate, Slot.vote_id.is_(None), _is_free(Slot, now))
+        .where(Slot.id == candidate, Slot.vote_id.is_(None), is_free(Slot, now))
         .values(annotator=annotator, lease_until=lease_until)
-        .returning(Slot.id, Slot.pair_id, Slot.position),
+        .returning(Slot.id, Slot.pair_id, Slot.position, Slot.acquisition_score),
         execution_options={"synchronize_session": False},
     ).first()
-    return None if row is None else ClaimedSlot(row[0], row[1], row[2])
+    return None if row is None else ClaimedSlot(*row)
 
 
 def take(
@@ -147,7 +243,7 @@ def take(
     slot = aliased(Slot)
     candidate = (
         select(slot.id)
-        .where(slot.pair_id == pair_id, slot.vote_id.is_(None), _is_free(slot, now))
+        .where(slot.pair_id == pair_id, slot.vote_id.is_(None), is_free(slot, now))
         .order_by((slot.annotator == annotator).desc().nulls_last(), slot.n)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -190,6 +286,28 @@ def fill(s: Session, pair_id: int, annotator: str, vote_id: str, now: datetime) 
     return True
 
 
+def hand_over(s: Session, old_vote_id: str, new_vote_id: str) -> bool:
+    """Let a revision fill the slot of the vote that it replaces; False if that one filled none."""
+    row = s.execute(
+        update(Slot)
+        .where(Slot.vote_id == old_vote_id)
+        .values(vote_id=new_vote_id)
+        .returning(Slot.id),
+        execution_options={"synchronize_session": False},
+    ).first()
+    return row is not None
+
+
+def vacate(s: Session, vote_id: str) -> None:
+    """Give the slot that the vote filled back to the queue."""
+    s.execute(
+        update(Slot)
+        .where(Slot.vote_id == vote_id)
+        .values(vote_id=None, annotator=None, lease_until=None),
+        execution_options={"synchronize_session": False},
+    )
+
+
 def free(s: Session, pair_id: int, annotator: str) -> None:
     """Give the annotator's unfilled slot of the pair back to the queue."""
     s.execute(
@@ -215,53 +333,3 @@ def count_unfilled(s: Session, project_id: int) -> int:
     """Pairs with at least one slot that no vote has filled."""
     pairs = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))
     return s.scalar(select(func.count()).select_from(pairs.distinct().subquery())) or 0
-
-
-def count_open_for(s: Session, project_id: int, annotator: str, now: datetime) -> int:
-    """Pairs that this annotator can still be shown, those on their screen included.
-
-    Counted as all unfilled pairs less the exceptions, which are few and each found by an index.
-    """
-    voted = select(Vote.pair_id).where(
-        Vote.project_id == project_id,
-        Vote.annotator == annotator,
-        Vote.retracted_at.is_(None),
-        Vote.purpose == LABEL,
-    )
-    paused = select(Pair.id).where(Pair.project_id == project_id, Pair.status == "paused")
-    closed = voted.union(paused).subquery()
-    closed_pair = closed.c.pair_id
-    unfilled = select(Slot.id).where(Slot.pair_id == closed_pair, Slot.vote_id.is_(None)).exists()
-    num_closed = s.scalar(select(func.count()).select_from(closed).where(unfilled)) or 0
-    return (
-        count_unfilled(s, project_id)
-        - num_closed
-        - _count_leased_away(s, project_id, annotator, now)
-    )
-
-
-def _count_leased_away(s: Session, project_id: int, annotator: str, now: datetime) -> int:
-    """Open pairs, not voted on by the annotator, of which others hold every unfilled slot."""
-    reachable = aliased(Slot)
-    return (
-        s.scalar(
-            select(func.count(Slot.pair_id.distinct()))
-            .join(Pair, Pair.id == Slot.pair_id)
-            .where(
-                Slot.project_id == project_id,
-                Slot.lease_until >= now,
-                Slot.vote_id.is_(None),
-                Slot.annotator != annotator,
-                Pair.status == "open",
-                ~_voted_by(Slot, annotator),
-                ~select(reachable.id)
-                .where(
-                    reachable.pair_id == Slot.pair_id,
-                    reachable.vote_id.is_(None),
-                    or_(_is_free(reachable, now), reachable.annotator == annotator),
-                )
-                .exists(),
-            )
-        )
-        or 0
-    )

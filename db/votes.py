@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 
 from db.aggregation import RULE_VERSION, TRAINING, Merged, Rules, merge
 from db.content import select_pairs
-from db.models import FILLING, JUDGING, Pair, Project, Snapshot, Vote
-from db.projects import count_judged, count_pairs
-from db.slots import LABEL, count_open_for
+from db.models import JUDGING, Pair, Project, Snapshot, Vote
+from db.projects import count_pairs
+from db.slots import LABEL
 from db.snapshot_ids import holds
 from db.vote_table import read_votes
 
@@ -107,63 +107,6 @@ def count_retracted(s: Session, project_id: int) -> int:
         Vote.project_id == project_id, Vote.retracted_at.is_not(None)
     )
     return s.scalar(retracted) or 0
-
-
-# --- counting --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a project and one of its annotators stand; retracted votes are not counted."""
-
-    judged_by_you: int
-    skipped_by_you: int
-    open_for_you: int
-    judged: int
-    total: int
-    votes_by_people: int
-    votes_imported: int
-    skipped: int
-    flagged: int
-    surplus: int
-
-
-def progress(s: Session, project_id: int, annotator: str, now: datetime) -> Progress:
-    """Counted from the rows each time; every query reads an index alone."""
-    tally = s.execute(
-        select(Vote.imported, Vote.choice, Vote.surplus, func.count())
-        .where(Vote.project_id == project_id, Vote.retracted_at.is_(None))
-        .group_by(Vote.imported, Vote.choice, Vote.surplus)
-    ).all()
-    mine: Counter[str] = Counter(
-        dict(
-            s.execute(
-                select(Vote.choice, func.count())
-                .where(
-                    Vote.project_id == project_id,
-                    Vote.annotator == annotator,
-                    Vote.retracted_at.is_(None),
-                )
-                .group_by(Vote.choice)
-            ).all()
-        )
-    )
-    people = Counter[str]()
-    for imported, choice, _, number in tally:
-        if not imported:
-            people[choice] += number
-    return Progress(
-        judged_by_you=sum(mine[choice] for choice in FILLING),
-        skipped_by_you=mine["skip"],
-        open_for_you=count_open_for(s, project_id, annotator, now),
-        judged=count_judged(s, project_id),
-        total=count_pairs(s, project_id),
-        votes_by_people=sum(people[choice] for choice in FILLING),
-        votes_imported=sum(row[3] for row in tally if row[0]),
-        skipped=people["skip"],
-        flagged=people["flag"],
-        surplus=sum(row[3] for row in tally if row[2]),
-    )
 
 
 # --- merging ---------------------------------------------------------------------------------

@@ -29,14 +29,17 @@ def new_pair(number: int, *choices: str, prompt: str | None = None) -> NewPair:
 
 
 def make_project(
-    database: Database, pairs: Iterable[NewPair] = (), *, wanted_votes: int = 1, name: str = "p"
-) -> int:
-    """A project with these pairs; its id."""
+    database: Database, pairs: Iterable[NewPair] = (), *, wanted_votes: int = 1, name: str = "p",
+    **settings: Any,
+) -> int:  # fmt: skip
+    """A project with these pairs, and these columns set; its id."""
     with database.write() as s:
         project = projects.add_project(
             s, name, backbone="embedded", guidelines="", wanted_votes=wanted_votes
         )
         assert project is not None
+        for column, value in settings.items():
+            setattr(project, column, value)
         content.add_pairs(s, project.id, list(pairs), wanted_votes=wanted_votes, now=utc_now())
         return project.id
 

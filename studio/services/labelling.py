@@ -14,23 +14,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import content, showings, slots, votes
+from db import own_votes, showings, slots, votes
 from db import projects as project_queries
 from db.engine import Database
-from db.models import FILLING, Selection, Vote, utc_now
+from db.models import FILLING, Project, Selection, Vote, utc_now
+from studio.services import choosing
+from studio.services import progress as progress_counts
 from studio.services.errors import Conflict, NotFound, UsageError
-from studio.services.vote_form import checked_uuid, checked_vote
+from studio.services.showing_form import describe, reveal, with_html
+from studio.services.vote_form import Offer, checked_uuid, checked_vote, stored_choice, taken
 
 LEASE = timedelta(minutes=10)
 MAX_COUNT = 20  # showings that one annotator may hold
-OTHER_SIDE = {"a": "b", "b": "a"}
-_sides = random.SystemRandom()
+_chance = random.SystemRandom()
 
 
 # --- handing out -----------------------------------------------------------------------------
@@ -44,6 +45,7 @@ def next_pairs(
     count: int = 3,
     exclude: Sequence[int] = (),
     now: datetime | None = None,
+    chance: random.Random = _chance,
 ) -> dict[str, Any]:
     """Up to `count` showings for the annotator, besides those in `exclude`, and the progress.
 
@@ -56,25 +58,30 @@ def next_pairs(
     if not 1 <= count <= MAX_COUNT:
         raise UsageError(f"count is {count}; ask for 1 to {MAX_COUNT} pairs")
     with database.read() as s:
-        project = _find_project(s, project_id)
-        progress = votes.progress(s, project_id, annotator, now)
+        project = find_project(s, project_id)
+        standing = progress_counts.standing(database, s, project, annotator, now)
     if project.archived_at is not None:
         closed = f"project {project.name!r} is archived; restore it to label in it"
-        return {"pairs": [], "progress": asdict(progress), "closed": closed}
+        return {"pairs": [], "progress": standing.told, "closed": closed}
     with database.write() as s:
         slots.lock_annotator(s, project_id, annotator)
         held = _renew_open(s, project_id, annotator, now)
         wanted = [each for each in held if each.id not in exclude][:count]
-        num_free = progress.open_for_you - len(held)
+        num_free = standing.num_free - sum(each.purpose == "label" for each in held)
         room = min(count, MAX_COUNT - len(held) + len(wanted))
         while len(wanted) < room:
-            showing = _show_next(s, project_id, annotator, now, num_free)
+            showing = choosing.draw(
+                s, project, annotator, standing, num_free=num_free, now=now,
+                lease_until=now + LEASE, chance=chance,
+            )  # fmt: skip
             if showing is None:
                 break
             wanted.append(showing)
-            num_free -= 1
-        shown = _describe(s, project_id, wanted, now + LEASE)
-    return {"pairs": shown, "progress": asdict(progress), "closed": None}
+            num_free -= showing.purpose == "label"
+        shown = describe(s, project_id, wanted, now + LEASE)
+    return {
+        "pairs": [with_html(each) for each in shown], "progress": standing.told, "closed": None,
+    }  # fmt: skip
 
 
 def renew(
@@ -113,11 +120,11 @@ def progress(
 ) -> dict[str, int]:
     """Where the project and this annotator stand."""
     with database.read() as s:
-        _find_project(s, project_id)
-        return asdict(votes.progress(s, project_id, annotator, now or utc_now()))
+        project = find_project(s, project_id)
+        return progress_counts.standing(database, s, project, annotator, now or utc_now()).told
 
 
-def _find_project(s: Session, project_id: int) -> Any:
+def find_project(s: Session, project_id: int) -> Project:
     project = project_queries.get_project(s, project_id)
     if project is None:
         raise NotFound(f"no project with id {project_id}; reload the page and choose one")
@@ -131,49 +138,6 @@ def _renew_open(s: Session, project_id: int, annotator: str, now: datetime) -> l
     slot_ids = [each.slot_id for each in held if each.slot_id is not None]
     kept = slots.renew(s, slot_ids, annotator, now + LEASE)
     return [each for each in held if each.slot_id is None or each.slot_id in kept]
-
-
-def _show_next(
-    s: Session, project_id: int, annotator: str, now: datetime, num_free: int
-) -> Selection | None:
-    after = showings.last_position(s, project_id, annotator)
-    slot = slots.claim(s, project_id, annotator, now=now, lease_until=now + LEASE, after=after)
-    if slot is None:
-        return None
-    return showings.add_showing(
-        s,
-        project_id,
-        annotator,
-        slot,
-        left_side=_sides.choice("ab"),
-        strategy="random",  # the queue's order is by content hash: each free pair as likely
-        propensity=1 / max(1, num_free),
-        now=now,
-    )
-
-
-def _describe(
-    s: Session, project_id: int, shown: Sequence[Selection], lease_until: datetime
-) -> list[dict[str, Any]]:
-    """The showings as the page gets them: nothing in them tells which answer is `response_a`."""
-    pairs = content.get_pairs(s, project_id, [each.pair_id for each in shown])
-    described = []
-    for each in shown:
-        pair = pairs[each.pair_id]
-        left, right = pair.response_a, pair.response_b
-        if each.left_side == "b":
-            left, right = right, left
-        described.append(
-            {
-                "showing_id": each.id,
-                "pair_id": each.pair_id,
-                "messages": pair.messages,
-                "left": {"text": left},
-                "right": {"text": right},
-                "lease_until": lease_until.isoformat(),
-            }
-        )
-    return described
 
 
 # --- voting ----------------------------------------------------------------------------------
@@ -195,77 +159,86 @@ def cast_vote(
     now = now or utc_now()
     given = checked_vote(vote)
     with database.write() as s:
-        project = _find_project(s, project_id)
+        project = find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
-        showing = _own_showing(s, project_id, annotator, given["showing_id"])
-        choice = _stored_choice(given["choice"], showing.left_side)
+        showing = own_showing(s, project_id, annotator, given["showing_id"])
+        choice = stored_choice(given["choice"], showing.left_side)
+        beside, set_aside = taken(given, offer_of(project), showing.left_side)
         earlier = votes.get_vote(s, given["vote_id"])
         if earlier is not None:
-            _check_resent(earlier, annotator, given, choice)
+            check_resent(earlier, annotator, given, choice, showing_id=showing.id)
             status = "duplicate"
         else:
-            status = _store(s, given, choice, showing, annotator, project.guidelines_version, now)
-    # A new transaction: whatever happens to the counting, the vote is stored.
-    return {
-        "status": status,
-        "vote_id": given["vote_id"],
-        "progress": progress(database, project_id, annotator, now=now),
-    }
+            new = _new_vote(given, beside, choice, showing, project.guidelines_version, now)
+            status = _store(s, new, showing, now)
+        told = reveal(s, showing.pair_id, showing.left_side)
+    return answer_to_vote(
+        database, project_id, annotator, now,
+        {"status": status, "vote_id": given["vote_id"], "reveal": told, "set_aside": set_aside},
+    )  # fmt: skip
 
 
-def _store(
-    s: Session,
+def offer_of(project: Project) -> Offer:
+    """What the project asks for beside the verdict."""
+    return Offer(project.reasons, project.aspects)
+
+
+def answer_to_vote(
+    database: Database, project_id: int, annotator: str, now: datetime, answer: dict[str, Any]
+) -> dict[str, Any]:
+    """The answer with the progress; a new transaction: whatever happens to it, the vote is in."""
+    return {**answer, "progress": progress(database, project_id, annotator, now=now)}
+
+
+def _new_vote(
     given: Mapping[str, Any],
+    beside: Mapping[str, Any],
     choice: str,
     showing: Selection,
-    annotator: str,
     guidelines_version: int,
     now: datetime,
-) -> str:
-    standing = votes.standing_vote(s, showing.pair_id, annotator)
+) -> Vote:
+    return Vote(
+        id=given["vote_id"],
+        project_id=showing.project_id,
+        pair_id=showing.pair_id,
+        showing_id=showing.id,
+        annotator=showing.annotator,
+        purpose=showing.purpose,
+        choice=choice,
+        strength=given["strength"],
+        left_side=showing.left_side,
+        reasons=beside["reasons"],
+        aspects=beside["aspects"],
+        comment=given["comment"],
+        duration_ms=given["duration_ms"],
+        guidelines_version=guidelines_version,
+        created_at=now,
+    )
+
+
+def _store(s: Session, vote: Vote, showing: Selection, now: datetime) -> str:
+    standing = own_votes.standing_on(s, showing)
     if standing is not None:
         raise Conflict(
-            f"you judged this pair already (vote {standing.id}), so vote {given['vote_id']} "
+            f"you judged this pair already (vote {standing.id}), so vote {vote.id} "
             "was not stored; undo the earlier one first to change your mind"
         )
-    withdrawn = votes.last_vote(
-        s, showing.project_id, annotator, pair_id=showing.pair_id, retracted=True
-    )
-    stored = votes.add_vote(
-        s,
-        Vote(
-            id=given["vote_id"],
-            project_id=showing.project_id,
-            pair_id=showing.pair_id,
-            showing_id=showing.id,
-            annotator=annotator,
-            choice=choice,
-            strength=given["strength"],
-            left_side=showing.left_side,
-            reasons=given["reasons"],
-            comment=given["comment"],
-            duration_ms=given["duration_ms"],
-            guidelines_version=guidelines_version,
-            created_at=now,
-            revises=withdrawn.id if withdrawn else None,
-        ),
-    )
-    if choice in FILLING:
-        stored.surplus = not slots.fill(s, showing.pair_id, annotator, stored.id, now)
-    else:
-        slots.free(s, showing.pair_id, annotator)
-    if choice == "flag":
-        votes.set_pair_status(s, showing.pair_id, "paused")
-    showings.close_for_pair(s, showing.pair_id, annotator, now)
-    return "surplus" if stored.surplus else "stored"
+    withdrawn = own_votes.withdrawn_on(s, showing)
+    vote.revises = withdrawn.id if withdrawn else None
+    votes.add_vote(s, vote)
+    if vote.purpose == "label":
+        if vote.choice in FILLING:
+            vote.surplus = not slots.fill(s, vote.pair_id, vote.annotator, vote.id, now)
+        else:
+            slots.free(s, vote.pair_id, vote.annotator)
+    if vote.choice == "flag":
+        votes.set_pair_status(s, vote.pair_id, "paused")
+    showings.close_for_pair(s, vote.pair_id, vote.annotator, now)
+    return "surplus" if vote.surplus else "stored"
 
 
-def _stored_choice(choice: str, left_side: str) -> str:
-    sides = {"left": left_side, "right": OTHER_SIDE[left_side]}
-    return sides.get(choice, choice)
-
-
-def _own_showing(s: Session, project_id: int, annotator: str, showing_id: int) -> Selection:
+def own_showing(s: Session, project_id: int, annotator: str, showing_id: int) -> Selection:
     showing = showings.get_showing(s, showing_id)
     if showing is None or showing.project_id != project_id or showing.annotator != annotator:
         raise NotFound(
@@ -274,24 +247,26 @@ def _own_showing(s: Session, project_id: int, annotator: str, showing_id: int) -
     return showing
 
 
-def _check_resent(earlier: Vote, annotator: str, given: Mapping[str, Any], choice: str) -> None:
-    before = (
-        earlier.annotator,
-        earlier.showing_id,
-        earlier.choice,
-        earlier.strength,
-        earlier.reasons,
-        earlier.comment,
+def check_resent(
+    earlier: Vote,
+    annotator: str,
+    given: Mapping[str, Any],
+    choice: str,
+    **same: Any,
+) -> None:
+    """Refuse an id that was used for another vote.
+
+    Reasons and aspects may be fewer now: the project may have ceased to offer some meanwhile.
+    """
+    before = (earlier.annotator, earlier.choice, earlier.strength, earlier.comment)
+    again = (annotator, choice, given["strength"], given["comment"])
+    known = {*given["reasons"], given["skip_reason"]}
+    is_same = (
+        before == again
+        and set(earlier.reasons) <= known
+        and all(getattr(earlier, name) == value for name, value in same.items())
     )
-    again = (
-        annotator,
-        given["showing_id"],
-        choice,
-        given["strength"],
-        given["reasons"],
-        given["comment"],
-    )
-    if before != again:
+    if not is_same:
         raise Conflict(
             f"vote {earlier.id} is stored with another content; make a new vote_id for a new vote"
         )
@@ -316,7 +291,7 @@ def undo(
     now = now or utc_now()
     shown: list[dict[str, Any]] = []
     with database.write() as s:
-        _find_project(s, project_id)
+        find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
         vote = _vote_to_undo(s, project_id, annotator, vote_id)
         if vote is not None and vote.retracted_at is None:
@@ -325,17 +300,17 @@ def undo(
         else:
             showing = _still_open(s, vote, now)
         if showing is not None:
-            shown = _describe(s, project_id, [showing], now + LEASE)
+            shown = describe(s, project_id, [showing], now + LEASE)
     return {
         "retracted": None if vote is None else vote.id,
-        "showing": shown[0] if shown else None,
+        "showing": with_html(shown[0]) if shown else None,
         "progress": progress(database, project_id, annotator, now=now),
     }
 
 
 def _vote_to_undo(s: Session, project_id: int, annotator: str, vote_id: str | None) -> Vote | None:
     if vote_id is None:
-        return votes.last_vote(s, project_id, annotator)
+        return own_votes.last_own(s, project_id, annotator)
     vote = votes.get_vote(s, checked_uuid(vote_id))
     if vote is None or vote.project_id != project_id or vote.annotator != annotator:
         raise NotFound(f"you have no vote {vote_id} in this project; reload the page")
@@ -346,12 +321,12 @@ def _give_back(s: Session, vote: Vote, now: datetime) -> Selection | None:
     """Reopen the vote's showing, with its slot, or a free one of the pair, or without any."""
     if vote.choice == "flag" and not votes.is_flagged(s, vote.pair_id):
         votes.set_pair_status(s, vote.pair_id, "open")
+    if vote.showing_id is None:
+        return None  # given on no showing: an edit that beats what it came from
     slot_id = slots.unfill(s, vote.id, now + LEASE)
-    if slot_id is None:
+    if slot_id is None and vote.purpose == "label":
         taken = slots.take(s, vote.pair_id, vote.annotator, now=now, lease_until=now + LEASE)
         slot_id = taken.slot_id if taken else None
-    if vote.showing_id is None:
-        return None
     return showings.reopen(s, vote.showing_id, slot_id)
 
 

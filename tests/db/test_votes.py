@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
@@ -75,10 +74,3 @@ def test_a_snapshot_is_not_moved_by_later_votes_or_retractions(database: Databas
         assert len(votes.judged_pairs(s, project_id, kept)) == 2
         assert votes.judged_pairs(s, project_id) == []
         assert (kept.counts["votes"], kept.counts["pairs"]) == (3, 2)
-
-
-def test_progress_of_an_empty_project_is_all_zero(database: Database) -> None:
-    project_id = make_project(database)
-    with database.read() as s:
-        found = votes.progress(s, project_id, "local", datetime(2026, 1, 1, tzinfo=UTC))
-    assert set(vars(found).values()) == {0}

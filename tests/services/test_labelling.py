@@ -161,6 +161,7 @@ def test_the_last_pair_leaves_an_empty_queue_and_zero_to_go(database: Database) 
     assert answer["progress"] == {
         "judged_by_you": 2, "skipped_by_you": 0, "open_for_you": 0, "judged": 2, "total": 2,
         "votes_by_people": 2, "votes_imported": 0, "skipped": 0, "flagged": 0, "surplus": 0,
+        "age_s": 0,
     }  # fmt: skip
     assert _shown(database, project_id) == []
 
@@ -302,7 +303,7 @@ def test_a_flag_pauses_the_pair_for_everybody_until_it_is_undone(database: Datab
 
 
 def test_a_comment_that_postgresql_cannot_keep_does_not_cost_the_vote(database: Database) -> None:
-    project_id = make_project(database, open_pairs(1))
+    project_id = make_project(database, open_pairs(1), reasons=["\ufffd"])
     (showing,) = _shown(database, project_id)
     vote = _vote(showing, comment="a\x00b\ud800c", reasons=["\x00"])
     assert labelling.cast_vote(database, project_id, "local", vote)["status"] == "stored"

@@ -1,0 +1,163 @@
+"""Counts of where a project and one of its annotators stand, each read from an index alone.
+
+Only labels count for the project. What an annotator has given counts gold pairs and repeats too,
+since to the annotator they are pairs like any other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session, aliased
+
+from db.models import FILLING, Pair, Slot, Vote
+from db.slots import LABEL, count_unfilled, is_free, voted_by
+
+
+@dataclass(frozen=True)
+class ProjectTally:
+    """A project's labels and pairs; retracted votes are not counted.
+
+    Attributes:
+        num_unfilled: pairs with a slot that no vote has filled, paused ones included.
+        num_unfilled_heldout: those of them that are held out.
+    """
+
+    judged: int
+    total: int
+    votes_by_people: int
+    votes_imported: int
+    skipped: int
+    flagged: int
+    surplus: int
+    num_unfilled: int
+    num_unfilled_heldout: int
+
+    @property
+    def num_rows(self) -> int:
+        """How much there was to count."""
+        return self.total + self.votes_by_people + self.votes_imported
+
+
+@dataclass(frozen=True)
+class OwnTally:
+    """What an annotator has given.
+
+    Attributes:
+        judged: verdicts, those on gold pairs and repeats and on own edits included.
+        num_labels: votes of any choice that took a pair off this annotator's queue.
+        num_checks: votes on gold pairs and repeats.
+    """
+
+    judged: int
+    skipped: int
+    num_labels: int
+    num_checks: int
+
+
+def project_tally(s: Session, project_id: int) -> ProjectTally:
+    """Counts everything; takes about a second for a million votes."""
+    rows = s.execute(
+        select(Vote.imported, Vote.choice, Vote.surplus, func.count())
+        .where(Vote.project_id == project_id, Vote.retracted_at.is_(None), Vote.purpose == LABEL)
+        .group_by(Vote.imported, Vote.choice, Vote.surplus)
+    ).all()
+    people: Counter[str] = Counter()
+    for imported, choice, _, number in rows:
+        if not imported:
+            people[choice] += number
+    pairs = select(Pair.split, func.count()).where(Pair.project_id == project_id)
+    unfilled = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))
+    open_pairs = unfilled.distinct().subquery()
+    heldout = (
+        select(func.count())
+        .select_from(open_pairs)
+        .join(Pair, Pair.id == open_pairs.c.pair_id)
+        .where(Pair.split == "heldout")
+    )
+    judged = select(func.count(Vote.pair_id.distinct())).where(
+        Vote.project_id == project_id,
+        Vote.retracted_at.is_(None),
+        Vote.choice.in_(FILLING),
+        Vote.purpose == LABEL,
+    )
+    return ProjectTally(
+        judged=s.scalar(judged) or 0,
+        total=sum(row[1] for row in s.execute(pairs.group_by(Pair.split))),
+        votes_by_people=sum(people[choice] for choice in FILLING),
+        votes_imported=sum(row[3] for row in rows if row[0]),
+        skipped=people["skip"],
+        flagged=people["flag"],
+        surplus=sum(row[3] for row in rows if row[2]),
+        num_unfilled=count_unfilled(s, project_id),
+        num_unfilled_heldout=s.scalar(heldout) or 0,
+    )
+
+
+def own_tally(s: Session, project_id: int, annotator: str) -> OwnTally:
+    """What the annotator has given until now."""
+    rows = s.execute(
+        select(Vote.purpose, Vote.choice, func.count(), func.count(Vote.showing_id))
+        .where(
+            Vote.project_id == project_id,
+            Vote.annotator == annotator,
+            Vote.retracted_at.is_(None),
+        )
+        .group_by(Vote.purpose, Vote.choice)
+    ).all()
+    return OwnTally(
+        judged=sum(row[2] for row in rows if row[1] in FILLING and row[0] != "adjudication"),
+        skipped=sum(row[2] for row in rows if row[1] == "skip"),
+        num_labels=sum(row[3] for row in rows if row[0] == "label"),
+        num_checks=sum(row[2] for row in rows if row[0] in ("gold", "repeat")),
+    )
+
+
+def count_closed_to(s: Session, project_id: int, annotator: str, now: datetime) -> int:
+    """Unfilled pairs that this annotator cannot be given now.
+
+    Because they judged, skipped or flagged them, because they are paused, or because others hold
+    every slot that is left. The exceptions are few, and each is found by an index.
+    """
+    voted = select(Vote.pair_id).where(
+        Vote.project_id == project_id,
+        Vote.annotator == annotator,
+        Vote.retracted_at.is_(None),
+        Vote.purpose == LABEL,
+    )
+    paused = select(Pair.id).where(Pair.project_id == project_id, Pair.status == "paused")
+    closed = voted.union(paused).subquery()
+    closed_pair = closed.c.pair_id
+    unfilled = select(Slot.id).where(Slot.pair_id == closed_pair, Slot.vote_id.is_(None)).exists()
+    num_closed = s.scalar(select(func.count()).select_from(closed).where(unfilled)) or 0
+    return num_closed + _count_leased_away(s, project_id, annotator, now)
+
+
+def _count_leased_away(s: Session, project_id: int, annotator: str, now: datetime) -> int:
+    """Open pairs, not voted on by the annotator, of which others hold every unfilled slot."""
+    reachable = aliased(Slot)
+    return (
+        s.scalar(
+            select(func.count(Slot.pair_id.distinct()))
+            .join(Pair, Pair.id == Slot.pair_id)
+            .where(
+                Slot.project_id == project_id,
+                Slot.lease_until >= now,
+                Slot.vote_id.is_(None),
+                Slot.annotator != annotator,
+                Pair.status == "open",
+                ~voted_by(Slot, annotator),
+                ~select(reachable.id)
+                .where(
+                    reachable.pair_id == Slot.pair_id,
+                    reachable.vote_id.is_(None),
+                    or_(is_free(reachable, now), reachable.annotator == annotator),
+                )
+                .exists(),
+            )
+        )
+        or 0
+    )
