@@ -258,9 +258,10 @@ def _by_reliability(
 
     takes_ties = rules.ties == "half"
     judges = used & (table.choice < (3 if takes_ties else 2))
-    # By name, then pair: sums of floats come out the same whatever order the database gave.
+    # In one order, whatever the database's: sums of floats then come out the same to the last bit.
     order = np.lexsort((table.choice[judges], table.annotator[judges], at[judges]))
-    rater, names = _by_name(table.annotator[judges][order], table.names)
+    present, rater = np.unique(table.annotator[judges][order], return_inverse=True)
+    names = [table.names[code] for code in present]
     num_classes = 3 if takes_ties else 2
     found = dawid_skene.fit(
         at[judges][order],
@@ -281,18 +282,6 @@ def _by_reliability(
         for name, matrix, number in zip(names, found.confusion, num_votes, strict=True)
     }  # fmt: skip
     return found.posterior[:, 0] + tie_share / 2, tie_share, reliability
-
-
-def _by_name(annotator: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, list[str]]:
-    """The annotators numbered by their names alone, those without a vote left out."""
-    import numpy as np
-
-    present = np.unique(annotator)
-    listed = sorted(names[code] for code in present)
-    number = {name: place for place, name in enumerate(listed)}
-    lookup = np.zeros(len(names), dtype=np.int64)
-    lookup[present] = [number[names[code]] for code in present]
-    return lookup[annotator], listed
 
 
 def _mean_strength(

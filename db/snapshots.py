@@ -12,7 +12,7 @@ from db.aggregation import RULE_VERSION, TRAINING, merge
 from db.models import JUDGING, Checkpoint, Snapshot, TrainingRun, Vote, utc_now
 from db.projects import count_pairs
 from db.snapshot_ids import digest_of, holds
-from db.vote_table import read_columns, read_votes
+from db.vote_table import packed_uuids, read_votes
 from db.votes import count_never_training, rules_of
 
 # A vote gets its time shortly before its transaction commits, an import some time before. Votes
@@ -67,8 +67,6 @@ def newest_trained(s: Session, project_id: int) -> Snapshot | None:
 
 def new_judged_pairs(s: Session, project_id: int) -> int:
     """Pairs with a verdict that the newest checkpoint has not seen; all, if there is none."""
-    import numpy as np
-
     judging = (
         Vote.project_id == project_id,
         Vote.retracted_at.is_(None),
@@ -79,11 +77,8 @@ def new_judged_pairs(s: Session, project_id: int) -> int:
     if snapshot is None:
         return s.scalar(select(func.count(Vote.pair_id.distinct())).where(*judging)) or 0
     since = snapshot.created_at - COMMIT_MARGIN
-    recent = read_columns(
-        s,
-        {"pair": (Vote.pair_id, "i4"), "ids": (Vote.id, "S16")},
-        lambda query: query.where(*judging, Vote.created_at > since),
-    )
-    if not len(recent["ids"]):
+    recent = s.execute(select(Vote.pair_id, Vote.id).where(*judging, Vote.created_at > since)).all()
+    if not recent:
         return 0
-    return len(np.unique(recent["pair"][~holds(snapshot.vote_ids, recent["ids"])]))
+    is_known = holds(snapshot.vote_ids, packed_uuids("".join(row[1] for row in recent)))
+    return len({row[0] for row, known in zip(recent, is_known.tolist(), strict=True) if not known})
