@@ -15,7 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db.models import FINISHED, UNFINISHED, RunMetric, TrainingRun, utc_now
+from db.models import FINISHED, UNFINISHED, Project, RunMetric, TrainingRun, utc_now
 
 STARTED = ("starting", "running", "cancelling")
 CLAIM_LOCK = 727_382_002  # on PostgreSQL: two dispatchers must not start a run each
@@ -23,7 +23,7 @@ CLAIM_LOCK = 727_382_002  # on PostgreSQL: two dispatchers must not start a run 
 
 def enqueue(
     s: Session, project_id: int, kind: str, config: Mapping[str, Any], trigger: str,
-    trigger_key: str | None = None,
+    trigger_key: str | None = None, *, actor: str | None = None, reason: str | None = None,
 ) -> TrainingRun:  # fmt: skip
     """Queue a run; the unfinished one of the same project, kind and key instead, if there is one.
 
@@ -33,6 +33,7 @@ def enqueue(
     values = {
         "project_id": project_id, "kind": kind, "config": dict(config), "trigger": trigger,
         "trigger_key": trigger_key, "status": "queued", "created_at": utc_now(),
+        "actor": actor, "reason": reason,
     }  # fmt: skip
     statement = insert(TrainingRun).values(**values).on_conflict_do_nothing()
     run_id = s.scalar(statement.returning(TrainingRun.id))
@@ -46,17 +47,24 @@ def enqueue(
             )
         )
         if run_id is None:  # it ended between the two statements (on PostgreSQL)
-            return enqueue(s, project_id, kind, config, trigger, trigger_key)
+            return enqueue(
+                s, project_id, kind, config, trigger, trigger_key, actor=actor, reason=reason
+            )
     return s.get_one(TrainingRun, run_id)
 
 
 def claim_next(s: Session, now: datetime) -> TrainingRun | None:
-    """Move the next queued run to `starting`, unless one is at work; training before encoding."""
+    """Move the next queued run to `starting`, unless one is at work.
+
+    What somebody waits for goes first: training, then what looks into a checkpoint, then encoding.
+    """
     if s.get_bind().dialect.name == "postgresql":
         s.execute(select(func.pg_advisory_xact_lock(CLAIM_LOCK)))
     if s.scalar(select(func.count()).where(TrainingRun.status.in_(STARTED))):
         return None
-    train_first = sa.case((TrainingRun.kind == "train", 0), else_=1)
+    train_first = sa.case(
+        (TrainingRun.kind == "train", 0), (TrainingRun.kind == "encode", 2), else_=1
+    )
     run_id = s.scalar(
         select(TrainingRun.id)
         .where(TrainingRun.status == "queued")
@@ -184,3 +192,31 @@ def _move(s: Session, run_id: int, from_statuses: Sequence[str], **values: Any) 
         .values(**values)
     )
     return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def has_trigger_key(s: Session, project_id: int, kind: str, trigger_key: str) -> bool:
+    """Whether there ever was a run with this key: what a clock asks for must happen once."""
+    found = select(TrainingRun.id).where(
+        TrainingRun.project_id == project_id,
+        TrainingRun.kind == kind,
+        TrainingRun.trigger_key == trigger_key,
+    )
+    return s.scalar(found.limit(1)) is not None
+
+
+def newest_run(s: Session, project_id: int, kind: str) -> TrainingRun | None:
+    """The project's newest run of a kind, whatever became of it."""
+    return s.scalar(
+        select(TrainingRun)
+        .where(TrainingRun.project_id == project_id, TrainingRun.kind == kind)
+        .order_by(TrainingRun.id.desc())
+        .limit(1)
+    )
+
+
+def lock_project(s: Session, project_id: int) -> Project | None:
+    """The project, kept from others' rules until this transaction ends.
+
+    SQLite's writers are alone anyway; on PostgreSQL two servers would else both find a rule due.
+    """
+    return s.scalar(select(Project).where(Project.id == project_id).with_for_update())

@@ -17,7 +17,7 @@ import pytest
 
 from db import runs
 from db.engine import Database
-from studio.services import importing, run_queue, training, workspace
+from studio.services import importing, run_queue, train_job, training, workspace
 from studio.services.live_run import LiveRun
 from studio.settings import Settings
 from tests.rows import user, write_jsonl
@@ -53,7 +53,7 @@ class Workspace:
         """Do a queued training run in this process."""
         self.begin(run_id)
         with LiveRun(self.database, run_id, threading.Event()) as live:
-            training.execute(self.database, self.settings, run_id, live)
+            train_job.execute(self.database, self.settings, run_id, live)
 
 
 def kindness(count: int, *, first: int = 0) -> list[dict[str, Any]]:

@@ -34,6 +34,16 @@ CANCEL_POLL_S = 0.1
 START_PATIENCE = timedelta(seconds=60)
 # A process that cannot be seen from here (another machine) is dead when silent for this long.
 SILENCE = timedelta(seconds=120)
+# What a run was doing, for the sentence about one that died.
+STAGES = {
+    "loading": "reading its votes",
+    "encoding": "encoding answers",
+    "fitting": "fitting the reward head",
+    "evaluating": "evaluating the head",
+    "comparing": "comparing it with the checkpoint in use",
+    "saving": "saving the checkpoint",
+    "learning curve": "fitting heads to parts of the votes",
+}
 
 
 class Dispatcher:
@@ -120,9 +130,10 @@ class Dispatcher:
         if run.status == "cancelling":
             run_queue.finish(self.database, run.id, "cancelled")
             return
+        doing = STAGES.get(run.stage or "", "starting")
         error = (
-            f"orphaned: {self.launcher.exit_reason(_job(run))} in stage {run.stage or 'starting'!r}"
-            " before the run was finished; its log may say why, and what was encoded is kept."
+            f"it stopped while {doing}: {self.launcher.exit_reason(_job(run))}. What was encoded "
+            "is kept and the votes are untouched: start it again. Its log may say more."
         )
         if run_queue.finish(self.database, run.id, "failed", error):
             log.warning("run %d %s", run.id, error)

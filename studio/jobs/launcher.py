@@ -101,6 +101,8 @@ class LocalSubprocess:
         child = self._children.get(job.run_id)
         if child is None or child.returncode is None:
             return "its process is gone"
+        if child.returncode == -signal.SIGKILL:
+            return "its process was ended by SIGKILL, as the system does when memory runs out"
         if child.returncode < 0:
             return f"its process was ended by {signal.Signals(-child.returncode).name}"
         return f"its process ended with exit code {child.returncode}"

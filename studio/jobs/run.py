@@ -21,12 +21,19 @@ from db import runs
 from db.engine import Database, open_database
 from db.models import TrainingRun
 from studio.jobs import processes
-from studio.services import encoding, run_queue, training
+from studio.services import curve_job, encoding, reproduce_job, run_queue, train_job
 from studio.services.errors import StudioError
 from studio.services.live_run import LiveRun, RunStopped
 from studio.settings import Settings
 
 log = logging.getLogger("studio.jobs.run")
+
+EXECUTE = {
+    "train": train_job.execute,
+    "encode": encoding.execute,
+    "reproduce": reproduce_job.execute,
+    "curve": curve_job.execute,
+}
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -48,8 +55,9 @@ def run_job(database: Database, settings: Settings, run_id: int, stop: threading
     if run is None:
         log.info("run %d does not wait for a process; nothing to do", run_id)
         return 0
-    log.info("run %d: %s, asked for by %s", run_id, run.kind, run.trigger)
-    execute = {"train": training.execute, "encode": encoding.execute}[run.kind]
+    asked_by = f"{run.actor} ({run.trigger})" if run.actor else run.trigger
+    log.info("run %d: %s, asked for by %s", run_id, run.kind, asked_by)
+    execute = EXECUTE[run.kind]
     status, error = "succeeded", None
     try:
         with LiveRun(database, run_id, stop) as live:

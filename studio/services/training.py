@@ -1,36 +1,31 @@
-"""Training: ask for a run, do its work in the job process, and tell the page how it stands.
+"""Training: ask for a run, and tell the page how it stands. What the run does: train_job.py.
 
-run_id = training.request_run(database, project_id, trigger="click")
-training.execute(database, settings, run_id, live)      # in the job process
+run_id = training.request_run(database, project_id, trigger="click", actor="mara")
 training.status(database, project_id)                   # for the page, from the rows alone
 """
 
 from __future__ import annotations
 
-import logging
-import secrets
-import shutil
 from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from db import checkpoints, projects, runs, snapshots, votes
-from db.models import Checkpoint, Snapshot, TrainingRun
+from db.models import Checkpoint, TrainingRun
 from studio.services import backbones, run_queue, wakeup
 from studio.services.errors import NotFound, StudioError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from sqlalchemy.orm import Session
 
     from db.engine import Database
     from rm_core.pairs import PreferencePair
-    from rm_core.training import TrainResult
-    from studio.services.live_run import LiveRun
     from studio.settings import Settings
 
-log = logging.getLogger(__name__)
-
 MIN_JUDGED_PAIRS = 2
+# A vote's strength, 1 (slightly) to 3 (much), as a lead in reward that the fit should reach.
+MARGIN_PER_STRENGTH = 0.5
+NUM_RECENT = 10
 TrainStatus = dict[str, Any]
 
 
@@ -38,28 +33,38 @@ TrainStatus = dict[str, Any]
 
 
 def request_run(
-    database: Database, project_id: int, trigger: str, config: dict[str, Any] | None = None
+    database: Database,
+    project_id: int,
+    trigger: str,
+    config: dict[str, Any] | None = None,
+    *,
+    actor: str | None = None,
 ) -> int:
     """Queue a training run on all that is judged now; its id.
 
     A click while a clicked run is unfinished means that one; any other trigger is a run of its own.
     """
-    _check_config(config or {})
+    check_config(config or {})
     with database.write() as s:
-        project = projects.get_project(s, project_id)
-        if project is None:
-            raise NotFound(f"there is no project {project_id}: choose one that exists.")
-        if project.archived_at is not None:
-            raise StudioError(f"project {project.name!r} is archived: restore it to train it.")
-        reason = _why_not_trainable(
-            snapshots.new_judged_pairs(s, project_id), checkpoints.newest_promoted(s, project_id)
-        )
+        reason = why_not(s, project_id)
         if reason:
             raise StudioError(reason)
         key = trigger if trigger == "click" else None
-        run_id = runs.enqueue(s, project_id, "train", config or {}, trigger, key).id
+        run = runs.enqueue(s, project_id, "train", config or {}, trigger, key, actor=actor)
+        run_id = run.id
     wakeup.announce()
     return run_id
+
+
+def why_not(s: Session, project_id: int) -> str | None:
+    """A sentence when the project cannot be trained now; NotFound when there is none."""
+    project = projects.get_project(s, project_id)
+    if project is None:
+        raise NotFound(f"there is no project {project_id}: choose one that exists.")
+    if project.archived_at is not None:
+        return f"project {project.name!r} is archived: restore it to train it."
+    has_any = bool(checkpoints.list_checkpoints(s, project_id))
+    return _why_not_trainable(snapshots.new_judged_pairs(s, project_id), has_any)
 
 
 def cancel(database: Database, run_id: int) -> str:
@@ -67,16 +72,16 @@ def cancel(database: Database, run_id: int) -> str:
     return run_queue.cancel(database, run_id)
 
 
-def _check_config(config: dict[str, Any]) -> None:
+def check_config(config: dict[str, Any]) -> None:
     from rm_core.config import TrainConfig
 
     with backbones.told_plainly(UsageError):
         TrainConfig.from_dict(config)
 
 
-def _why_not_trainable(num_new: int, newest: Checkpoint | None) -> str | None:
+def _why_not_trainable(num_new: int, has_checkpoint: bool) -> str | None:
     """A sentence when a first training has too little to learn from; None when it may go on."""
-    if newest is not None or num_new >= MIN_JUDGED_PAIRS:
+    if has_checkpoint or num_new >= MIN_JUDGED_PAIRS:
         return None
     count = "no pair is judged" if num_new == 0 else "only one pair is judged"
     return (
@@ -85,38 +90,7 @@ def _why_not_trainable(num_new: int, newest: Checkpoint | None) -> str | None:
     )
 
 
-# --- the job's body --------------------------------------------------------------------------
-
-
-def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:
-    """Fix a snapshot, train on it, save the checkpoint, and record both with the run's success."""
-    live.stage("loading")
-    run, snapshot, pairs = _begin(database, run_id)
-    with database.read() as s:
-        project = projects.get_project(s, run.project_id)
-    assert project is not None
-    result = _train(settings, project.backbone, run.config, pairs, live)
-    live.stop_if_asked()
-    live.stage("saving")
-    # Random, since the run's number alone may be taken by another database's run.
-    directory = settings.checkpoints_dir / f"run-{run_id}-{secrets.token_hex(3)}"
-    try:
-        sha256 = _save(result, directory, run, snapshot, project.name)
-        _record(database, live, run, directory.name, sha256, result.metrics)
-    except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
-
-
-def _begin(database: Database, run_id: int) -> tuple[TrainingRun, Snapshot, list[PreferencePair]]:
-    with database.write() as s:
-        run = runs.get_run(s, run_id)
-        assert run is not None
-        snapshot = snapshots.take(s, run.project_id)
-        runs.set_snapshot(s, run_id, snapshot.id)
-    with database.read() as s:
-        judged = votes.judged_pairs(s, run.project_id, snapshot)
-    return run, snapshot, [preference_pair(pair) for pair in judged]
+# --- what is trained on ----------------------------------------------------------------------
 
 
 def preference_pair(pair: votes.JudgedPair) -> PreferencePair:
@@ -133,98 +107,19 @@ def preference_pair(pair: votes.JudgedPair) -> PreferencePair:
         category=pair.category,
         split=pair.split,  # type: ignore[arg-type]
         num_votes=pair.num_votes,
+        tie_share=pair.tie_share,
+        target_margin=_target_margin(pair),
     )
 
 
-def _train(
-    settings: Settings,
-    backbone: str,
-    config: dict[str, Any],
-    pairs: list[PreferencePair],
-    live: LiveRun,
-) -> TrainResult:
-    from rm_core.checkpoint import remove_leftovers
-    from rm_core.config import TrainConfig
-    from rm_core.errors import Stopped
-    from rm_core.features import FeatureStore
-    from rm_core.training import train
-    from studio.services.live_run import RunStopped
+def _target_margin(pair: votes.JudgedPair) -> float:
+    """By how much the favoured answer should lead; 0 where no vote has a strength above 1.
 
-    stage = ""
-
-    def on_stage(name: str) -> None:
-        nonlocal stage
-        stage = name
-        live.stage(name)
-
-    def on_progress(done: int, total: int) -> None:
-        if stage == "encoding" and done == 0:
-            live.device(backbones.device(settings))  # torch is there by now
-        live.progress(done, total)
-
-    # One job at a time: whatever lies there half written was left by one that was killed.
-    remove_leftovers(settings.checkpoints_dir, set())
-    # Fitting is numpy; a run that finds everything encoded never imports torch.
-    live.device("cpu")
-    with backbones.told_plainly():
-        info = backbones.prepare(settings, backbone, log.info)
-        store = FeatureStore(settings.features_path)
-        try:
-            return train(
-                pairs,
-                info=info,
-                store=store,
-                config=TrainConfig.from_dict(config),
-                device=settings.device,
-                on_stage=on_stage,
-                on_progress=on_progress,
-                on_metrics=live.metrics,
-                should_stop=live.should_stop,
-            )
-        except Stopped as stopped:
-            raise RunStopped from stopped
-        finally:
-            store.close()
-
-
-def _save(
-    result: TrainResult, directory: Path, run: TrainingRun, snapshot: Snapshot, project: str
-) -> str:
-    from rm_core.checkpoint import save
-
-    extra = {
-        "project": project,
-        "run": run.id,
-        "trigger": run.trigger,
-        "snapshot": {
-            "digest": snapshot.digest,
-            "rule_version": snapshot.rule_version,
-            "counts": snapshot.counts,
-        },
-        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with backbones.told_plainly():
-        return save(directory, result, extra)
-
-
-def _record(
-    database: Database,
-    live: LiveRun,
-    run: TrainingRun,
-    directory: str,
-    sha256: str,
-    metrics: dict[str, Any],
-) -> None:
-    """The checkpoint's row and the run's success in one transaction, unless it was cancelled."""
-    from studio.services.live_run import RunStopped
-
-    live.flush()
-    with database.write() as s:
-        current = runs.get_run(s, run.id)
-        if current is None or current.status != "running":
-            raise RunStopped
-        checkpoints.add_checkpoint(s, run.id, run.project_id, directory, sha256, metrics)
-        runs.finish(s, run.id, "succeeded")
+    A strength is negative when it speaks for `response_b`: it counts where it and the target agree.
+    """
+    if pair.mean_strength is None or (pair.mean_strength > 0) != (pair.target > 0.5):
+        return 0.0
+    return MARGIN_PER_STRENGTH * max(0.0, abs(pair.mean_strength) - 1)
 
 
 # --- what the page shows ---------------------------------------------------------------------
@@ -233,24 +128,27 @@ def _record(
 def status(database: Database, project_id: int) -> TrainStatus:
     """How the project's training stands, from the rows alone: the same in every browser."""
     with database.read() as s:
-        newest = checkpoints.newest_promoted(s, project_id)
+        in_use = checkpoints.newest_promoted(s, project_id)
+        made = checkpoints.list_checkpoints(s, project_id)
         num_new = snapshots.new_judged_pairs(s, project_id)
         unfinished = runs.unfinished_runs(s, project_id)
-        recent = runs.recent_runs(s, project_id, 10)
-        by_run = {c.run_id: c for c in checkpoints.list_checkpoints(s, project_id)}
+        recent = runs.recent_runs(s, project_id, NUM_RECENT)
+    by_run = {c.run_id: c for c in made}
+    newest = made[0] if made else None
     # The one at work before those that wait; of those, training before encoding.
     unfinished.sort(key=lambda run: (run.status == "queued", run.kind != "train", run.id))
     return {
         "project_id": project_id,
         "new_judged": num_new,
         "checkpoint": describe_checkpoint(newest) if newest else None,
+        "in_use": in_use.id if in_use else None,
         "active": describe_run(unfinished[0]) if unfinished else None,
         "unfinished": [describe_run(run) for run in unfinished],
         "recent": [
             {**describe_run(run), "checkpoint_id": by_run[run.id].id if run.id in by_run else None}
             for run in recent
         ],
-        "why_not_trainable": _why_not_trainable(num_new, newest),
+        "why_not_trainable": _why_not_trainable(num_new, newest is not None),
     }
 
 
@@ -263,6 +161,8 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "created_at": checkpoint.created_at.isoformat(),
         "sha256": checkpoint.sha256,
         "directory": checkpoint.directory,
+        "promoted": checkpoint.promoted_at is not None and checkpoint.retired_at is None,
+        "promotion": checkpoint.promotion,
     }
 
 
@@ -286,6 +186,8 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
         "kind": run.kind,
         "status": run.status,
         "trigger": run.trigger,
+        "actor": run.actor,
+        "reason": run.reason,
         "stage": run.stage,
         "done": done,
         "total": total,

@@ -133,7 +133,7 @@ def test_a_dead_job_is_failed_with_how_it_ended(
     assert run.status == "failed"
     assert run.error is not None
     assert "SIGKILL" in run.error
-    assert "'fitting'" in run.error
+    assert "while fitting the reward head" in run.error
 
 
 def test_a_dead_jobs_own_last_word_stands(

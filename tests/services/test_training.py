@@ -9,7 +9,7 @@ import pytest
 
 from db import checkpoints, runs, snapshots
 from db import projects as project_queries
-from studio.services import projects, run_queue, training
+from studio.services import projects, run_queue, train_job, training
 from studio.services.errors import NotFound, StudioError, UsageError
 from studio.services.live_run import LiveRun, RunStopped
 from tests.workspace import Workspace, kindness
@@ -108,14 +108,14 @@ def test_a_run_that_was_cancelled_at_the_last_moment_leaves_no_checkpoint(
 ) -> None:
     here = judged_workspace
     run_id = training.request_run(here.database, here.project_id, "click")
-    save = training._save
+    save = train_job._save
 
     def save_then_cancel(*arguments: object) -> str:
         sha256 = save(*arguments)  # type: ignore[arg-type]
         run_queue.cancel(here.database, run_id)
         return sha256
 
-    monkeypatch.setattr(training, "_save", save_then_cancel)
+    monkeypatch.setattr(train_job, "_save", save_then_cancel)
     with pytest.raises(RunStopped):
         here.run_here(run_id)
     assert list(here.settings.checkpoints_dir.iterdir()) == []
@@ -129,7 +129,7 @@ def test_a_stop_during_encoding_ends_the_run(judged_workspace: Workspace) -> Non
     stop = threading.Event()
     stop.set()
     with pytest.raises(RunStopped), LiveRun(here.database, run_id, stop) as live:
-        training.execute(here.database, here.settings, run_id, live)
+        train_job.execute(here.database, here.settings, run_id, live)
 
 
 def test_a_backbone_that_is_gone_fails_with_a_sentence(judged_workspace: Workspace) -> None:

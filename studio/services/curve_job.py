@@ -1,0 +1,155 @@
+"""What would more votes bring? Heads fitted to parts of a checkpoint's votes, and where that leads.
+
+    run_id = curve_job.request(database, checkpoint_id, actor="mara")
+    curve_job.execute(database, settings, run_id, live)        # in the job process
+    curve_job.in_words(curve, more=200)
+
+The curve is stored with the checkpoint (`metrics["learning_curve"]`). It takes seconds, and makes
+way for training.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from db import checkpoints, runs, snapshots
+from studio.services import backbones, train_job, wakeup
+from studio.services.errors import NotFound, StudioError
+from studio.services.live_run import RunStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from db.engine import Database
+    from db.models import Checkpoint
+    from rm_core.backbone import BackboneInfo
+    from rm_core.features import FeatureStore
+    from rm_core.pairs import PreferencePair
+    from studio.services.live_run import LiveRun
+    from studio.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BUDGET_S = 30.0
+NICENESS = 10
+ASKED = 200  # the number of further pairs that the page asks about first
+
+
+def request(database: Database, checkpoint_id: int, *, actor: str | None = None) -> int:
+    """Queue the learning curve of a checkpoint; the run's id."""
+    with database.write() as s:
+        checkpoint = checkpoints.get_checkpoint(s, checkpoint_id)
+        if checkpoint is None:
+            raise NotFound(f"there is no checkpoint {checkpoint_id}: choose one that exists.")
+        config = {"checkpoint": checkpoint_id}
+        key = f"checkpoint-{checkpoint_id}"
+        run = runs.enqueue(s, checkpoint.project_id, "curve", config, "page", key, actor=actor)
+        run_id = run.id
+    wakeup.announce()
+    return run_id
+
+
+def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:
+    """Fit, extrapolate, store."""
+    os.nice(NICENESS)
+    live.stage("loading")
+    with database.read() as s:
+        asked = runs.get_run(s, run_id)
+        assert asked is not None
+        checkpoint = checkpoints.get_checkpoint(s, int(asked.config["checkpoint"]))
+        assert checkpoint is not None
+        original = runs.get_run(s, checkpoint.run_id)
+        assert original is not None
+        assert original.snapshot_id is not None
+        snapshot = snapshots.get_snapshot(s, original.snapshot_id)
+        assert snapshot is not None
+        runs_snapshot = snapshot.id
+    work = train_job.work_of(database, original, snapshot)
+    live.stage("learning curve")
+    live.device("cpu")
+    curve = _curve(settings, checkpoint, work.pairs, live)
+    curve["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    log.info("%s", in_words(curve, ASKED))
+    live.flush()
+    live.stop_if_asked()
+    with database.write() as s:
+        runs.set_snapshot(s, run_id, runs_snapshot)
+        row = checkpoints.get_checkpoint(s, checkpoint.id)
+        assert row is not None
+        checkpoints.add_metrics(s, row, learning_curve=curve)
+
+
+def _curve(
+    settings: Settings, checkpoint: Checkpoint, pairs: Sequence[PreferencePair], live: LiveRun
+) -> dict[str, Any]:
+    from rm_core import checkpoint as core
+    from rm_core.config import TrainConfig
+    from rm_core.errors import Stopped
+    from rm_core.fitting import Recipe
+    from rm_core.learning_curve import learning_curve
+    from rm_core.training import load_features
+
+    with backbones.told_plainly():
+        saved = core.load(settings.checkpoints_dir / checkpoint.directory)
+    config = TrainConfig.from_dict(saved.manifest["config"])
+    layer = saved.head.layer
+    with train_job.opened(settings, saved.manifest["backbone"]["spec"]) as (info, store):
+        kept = _encoded(pairs, layer, config, info, store)
+        is_heldout = saved.manifest["metrics"]["evaluation"] == "heldout"
+        fitted = [p for p in kept if not is_heldout or p.split != "heldout"]
+        held = [p for p in kept if is_heldout and p.split == "heldout"]
+        test = (held, load_features(held, layer, info, store, config)) if held else None
+        recipe = Recipe(
+            readout=saved.head.readout,
+            objective=config.objective,
+            penalty=config.penalty,
+            token_weight=config.token_weight,
+            max_token_positions=config.max_token_positions,
+            num_folds=config.num_folds,
+        )
+        try:
+            return learning_curve(
+                fitted,
+                load_features(fitted, layer, info, store, config),
+                recipe,
+                test,
+                seed=config.seed,
+                budget_s=BUDGET_S,
+                on_progress=live.progress,
+                should_stop=live.should_stop,
+            )
+        except Stopped as stopped:
+            raise RunStopped from stopped
+
+
+def _encoded(
+    pairs: Sequence[PreferencePair],
+    layer: int,
+    config: Any,
+    info: BackboneInfo,
+    store: FeatureStore,
+) -> list[PreferencePair]:
+    """The pairs whose answers are both in the store: the others were refused in the run too."""
+    answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
+    keys = store.keys_for(info, config.dtype, config.limits, answers)
+    absent = {position // 2 for position in store.missing(keys, [layer])}
+    if len(absent) == len(pairs):
+        raise StudioError(
+            f"none of the {len(pairs)} pairs is encoded at layer {layer} now: train again first."
+        )
+    return [pair for number, pair in enumerate(pairs) if number not in absent]
+
+
+def in_words(curve: dict[str, Any], more: int) -> str:
+    """What the curve says of `more` further judged pairs, in a sentence."""
+    gain = next(each for each in curve["gains"] if each["more"] == more)
+    points = 100 * gain["accuracy"]
+    low, high = (100 * each for each in gain["accuracy_ci"])
+    what = f"{more} more judged pairs would bring about {points:+.1f} points of accuracy"
+    sentence = f"{what} (95 %: {low:+.1f} to {high:+.1f})".replace("-", "−")
+    if low <= 0 <= high:
+        return f"{sentence}: so far the curve shows no gain to count on."
+    return f"{sentence}, if the curve goes on as it has."
