@@ -2,23 +2,29 @@
 
 Without accounts the only identity is "whoever sits at this machine", so the guard admits
 nothing that could come from elsewhere: another Host (DNS rebinding), a proxy's forwarded
-headers, a request that another site's page made the browser send. Gradio by itself parses a
-cross-origin `text/plain` POST as JSON and runs it; here a body is JSON only when it says so,
-which a foreign page cannot say without a preflight, and preflights are refused.
+headers, a request that another site's page made the browser send. As soon as there are accounts,
+every request needs a session, whatever it asks for, except the pages by which one gets one.
+Gradio by itself parses a cross-origin `text/plain` POST as JSON and runs it; here a body is JSON
+only when it says so, which a foreign page cannot say without a preflight, and preflights are
+refused.
 
-A pure ASGI middleware: server-sent events stream through it untouched.
+A pure ASGI middleware: server-sent events stream through it untouched. What a request meets, in
+this order: hosts and origins (network.py), the form of its body (here), its session (sessions.py),
+what a session alone does not open (wall.py).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from studio import identity
+from studio import identity, wall
+from studio.network import Headers, Network, Refusal, is_loopback, read_headers
 from studio.services.people import LOCAL
+from studio.sessions import Session, Sessions
+
+__all__ = ["Guard", "Refusal", "is_loopback"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,18 +33,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-FORWARDED = (
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-)
-# Gradio's upload is the one route whose body is not JSON.
+# Gradio's upload is the one route of its whose body is not JSON.
 UPLOAD_PATHS = frozenset({"/gradio_api/upload", "/gradio_api/upload/"})
+FORM_TYPE = "application/x-www-form-urlencoded"
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -56,8 +53,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
+POLICY_HEADER = b"content-security-policy"
 SECURITY_HEADERS = (
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (POLICY_HEADER, CONTENT_SECURITY_POLICY.encode()),
     (b"x-frame-options", b"SAMEORIGIN"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -66,131 +64,92 @@ SECURITY_HEADERS = (
 )
 
 
-class Refusal(Exception):
-    """Why a request is turned away: a status and one sentence."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-
-
 class Guard:
-    """Wraps an ASGI application; answers what it refuses itself, and dresses every response."""
+    """Wraps an ASGI application; answers what it refuses itself, and dresses every response.
 
-    def __init__(self, app: App) -> None:
+    Without `sessions` there are no accounts, whatever the database holds: for tests of routes.
+    """
+
+    def __init__(
+        self, app: App, sessions: Sessions | None = None, network: Network | None = None
+    ) -> None:
         self.app = app
+        self.sessions = sessions
+        self.network = network or Network()
+        self.owners = wall.Owners()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
         try:
-            check(scope)
+            scope, receive, cookie = await self._admitted(scope, receive)
         except Refusal as refusal:
             await _refuse(scope, send, refusal)
             return
-        identity.remember(scope, LOCAL)
-        await self.app(scope, receive, _with_security_headers(send))
+        except wall.SignInNeeded as needed:
+            await _send_to_sign_in(send, needed.location)
+            return
+        await self.app(scope, receive, _dressed(send, cookie))
+
+    async def _admitted(self, scope: Scope, receive: Receive) -> tuple[Scope, Receive, str | None]:
+        """The request as the application gets it, and the cookie that its answer renews."""
+        has_accounts = self.sessions is not None and await self.sessions.have_accounts()
+        scope = self.network.admitted(scope, has_accounts=has_accounts)
+        wall.check_path(scope)
+        if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
+            _check_content_type(read_headers(scope), scope["path"])
+        if not has_accounts or self.sessions is None:
+            identity.remember(scope, LOCAL)
+            return scope, receive, None
+        session = await self.sessions.read(scope)
+        if session is None:
+            wall.check_public(scope)
+            return scope, receive, None
+        receive = await wall.check_session(scope, receive, session, self.owners)
+        identity.remember(scope, session.person)
+        scope["state"]["session"] = session
+        return scope, receive, self._renewal(session, scope)
+
+    def _renewal(self, session: Session, scope: Scope) -> str | None:
+        assert self.sessions is not None
+        is_page = scope["type"] == "http" and scope["method"] == "GET"
+        return self.sessions.renewed(session, scope) if is_page else None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address always means this machine."""
-    name = host.strip("[]").rstrip(".").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def check(scope: Scope) -> None:
-    """Raise Refusal for a request that must not reach the application."""
-    headers: dict[str, list[str]] = {}
-    for raw_name, raw_value in scope["headers"]:
-        headers.setdefault(raw_name.decode("latin-1").lower(), []).append(
-            raw_value.decode("latin-1").strip()
-        )
-    host = _check_host(headers)
-    _check_forwarded(headers)
-    _check_peer(scope)
-    _check_origin(headers, host, scope)
-    if scope["type"] == "http" and scope["method"] not in SAFE_METHODS:
-        _check_content_type(headers, scope["path"])
-
-
-def _check_host(headers: dict[str, list[str]]) -> str:
-    hosts = headers.get("host", [])
-    if len(hosts) != 1:
-        raise Refusal(400, f"a request needs exactly one Host header, this one had {len(hosts)}.")
-    host = hosts[0].lower()
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        name = ""
-    if not is_loopback(name) or "@" in host or "/" in host:
-        raise Refusal(
-            403,
-            f"the Host {host[:200]!r} is not this machine: this server has no accounts and answers "
-            "only to localhost and 127.0.0.1. From elsewhere, tunnel to it with ssh -L.",
-        )
-    return host
-
-
-def _check_forwarded(headers: dict[str, list[str]]) -> None:
-    for name in FORWARDED:
-        if name in headers:
-            raise Refusal(
-                403,
-                f"the header {name!r} says that a proxy forwarded this request: this server has no "
-                "accounts and serves only the person at this machine.",
-            )
-
-
-def _check_peer(scope: Scope) -> None:
-    client = scope.get("client")
-    if client and not is_loopback(client[0]):
-        raise Refusal(403, f"the request came from {client[0]!r}, not from this machine.")
-
-
-def _check_origin(headers: dict[str, list[str]], host: str, scope: Scope) -> None:
-    for origin in headers.get("origin", []):
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or parts.netloc.lower() != host:
-            raise Refusal(403, f"a page of {origin[:200]!r} may not use this server at {host!r}.")
-    site = headers.get("sec-fetch-site", ["none"])[0].lower()
-    if site in {"same-origin", "none"}:
-        return
-    # Following a link to the page from elsewhere is fine; anything else from there is not.
-    is_navigation = (
-        scope["type"] == "http"
-        and scope["method"] in {"GET", "HEAD"}
-        and headers.get("sec-fetch-mode", [""])[0].lower() == "navigate"
-        and not scope["path"].startswith(("/api/", "/gradio_api/"))
-    )
-    if not is_navigation:
-        raise Refusal(403, "a page of another site may not use this server.")
-
-
-def _check_content_type(headers: dict[str, list[str]], path: str) -> None:
+def _check_content_type(headers: Headers, path: str) -> None:
     content_type = headers.get("content-type", [""])[0]
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/json":
         return
     if media_type == "multipart/form-data" and path in UPLOAD_PATHS:
         return
+    if media_type == FORM_TYPE and wall.takes_forms(path):
+        # Any page can send a form: this one must say that it is ours, as every browser does.
+        if "origin" in headers:
+            return
+        raise Refusal(
+            403, "a form must say which page it comes from: the Origin header is missing."
+        )
     raise Refusal(
         415, f"the content type {content_type[:200]!r} is not accepted: send application/json."
     )
 
 
-def _with_security_headers(send: Send) -> Send:
+def _dressed(send: Send, cookie: str | None) -> Send:
+    """Put our headers on the response; the stricter policy of a page without scripts stands."""
+    ours = {name for name, _ in SECURITY_HEADERS}
+
     async def dressed(message: Message) -> None:
         if message["type"] == "http.response.start":
-            ours = {name for name, _ in SECURITY_HEADERS}
-            kept = [(n, v) for n, v in message.get("headers", []) if n.lower() not in ours]
-            message["headers"] = [*kept, *SECURITY_HEADERS]
+            sent = list(message.get("headers", []))
+            added = dict(SECURITY_HEADERS)
+            if (POLICY_HEADER, wall.STRICT) in sent:
+                added[POLICY_HEADER] = wall.STRICT
+            kept = [(name, value) for name, value in sent if name.lower() not in ours]
+            if cookie and not any(name.lower() == b"set-cookie" for name, _ in kept):
+                added[b"set-cookie"] = cookie.encode("latin-1")
+            message["headers"] = [*kept, *added.items()]
         await send(message)
 
     return dressed
@@ -210,3 +169,14 @@ async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _send_to_sign_in(send: Send, location: str) -> None:
+    headers = [
+        (b"location", location.encode("ascii")),
+        (b"content-length", b"0"),
+        (b"cache-control", b"no-store"),
+        *SECURITY_HEADERS,
+    ]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -11,15 +11,18 @@ Everything the application keeps lies under one data directory:
     logs/run-N.log      what run N printed
     backups/            the database before each upgrade
     server.lock         who serves this directory
+    session.key         signs the cookies of those who are signed in (unless STUDIO_SESSION_SECRET)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from studio.network import Addresses, parse_networks, split_list
 from studio.services.errors import StudioError, UsageError
 
 DEFAULT_DATA_DIR = "./studio-data"
@@ -39,6 +42,10 @@ class Settings:
     port: int = DEFAULT_PORT
     backbone: str = DEFAULT_BACKBONE
     device: str = "auto"
+    public_url: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    trusted_proxies: tuple[Addresses, ...] = ()
+    session_secret: str | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **flags: Any) -> Settings:
@@ -55,6 +62,10 @@ class Settings:
             port=_port(_choose(flags, environ, "port", DEFAULT_PORT)),
             backbone=_backbone(_choose(flags, environ, "backbone", DEFAULT_BACKBONE)),
             device=device,
+            public_url=_public_url(_choose(flags, environ, "public_url", None)),
+            allowed_hosts=_hosts(environ.get("STUDIO_ALLOWED_HOSTS", "")),
+            trusted_proxies=_proxies(_choose(flags, environ, "trusted_proxy", "")),
+            session_secret=environ.get("STUDIO_SESSION_SECRET") or None,
         )
 
     def as_environment(self) -> dict[str, str]:
@@ -128,6 +139,46 @@ def _backbone(value: Any) -> str:
     path = Path(value).expanduser()
     is_on_disk = value != DEFAULT_BACKBONE and path.exists()
     return str(path.resolve()) if is_on_disk else str(value)
+
+
+def _public_url(value: Any) -> str | None:
+    """The address that people type, such as https://studio.example.org; no path of its own."""
+    if value is None:
+        return None
+    parts = urlsplit(str(value))
+    try:
+        is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    is_bare = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not is_address or not is_bare:
+        raise UsageError(
+            f"--public-url {str(value)!r} is not such an address: use https://HOST or "
+            "https://HOST:PORT, without a path (the studio wants a host name of its own)."
+        )
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    names = tuple(split_list(value))
+    for name in names:
+        if any(mark in name for mark in "/@* "):
+            raise UsageError(
+                f"STUDIO_ALLOWED_HOSTS names {name!r}: give host names separated by commas, "
+                "without scheme, path or wildcard."
+            )
+    # A port says nothing about who is meant.
+    return tuple(urlsplit(f"//{name}").hostname or name for name in names)
+
+
+def _proxies(value: Any) -> tuple[Addresses, ...]:
+    try:
+        return parse_networks(str(value))
+    except ValueError as error:
+        raise UsageError(
+            f"--trusted-proxy {str(value)!r} is not understood ({error}): give the proxy's address "
+            "or network, such as 127.0.0.1 or 10.0.0.0/8; several are separated by commas."
+        ) from error
 
 
 def _port(value: Any) -> int:

@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from studio.cli.console import Console
-from studio.guard import is_loopback
+from studio.network import is_loopback
 from studio.services.errors import StudioError, UsageError
 from studio.settings import Settings
 
@@ -36,7 +36,7 @@ SHUTDOWN_PATIENCE_S = 1
 
 def serve(options: argparse.Namespace, settings: Settings, output: Console) -> int:
     """Serve until Ctrl-C or SIGTERM; exit code 0 then."""
-    _check_host(settings.host)
+    _check_there_is_somebody(settings)
     _end_cleanly_at_sigterm()
     settings.create_directories()
     with _listening(settings) as listener:
@@ -63,6 +63,7 @@ def _serve_at(
         output.say("Migrating the database …")
         database = workspace.open_database(settings, create=True, report=output.say)
         try:
+            _check_accounts(settings, database)
             _prepare(options, settings, output, database)
             _run(url, listener, settings, output, database)
         finally:
@@ -141,6 +142,8 @@ def _when_started(server: object, then: Callable[[], None]) -> None:
 
 def _announce(url: str, settings: Settings, output: Console, database: Database) -> None:
     output.say(f"Reward Studio is at {url} (Ctrl-C ends it)")
+    if settings.public_url:
+        output.say(f"People reach it at {settings.public_url}")
     time.sleep(WARM_UP_DELAY_S)
     from studio.services import scoring
 
@@ -153,13 +156,27 @@ def _announce(url: str, settings: Settings, output: Console, database: Database)
 # --- the address -----------------------------------------------------------------------------
 
 
-def _check_host(host: str) -> None:
-    if not is_loopback(host):
-        raise UsageError(
-            f"--host {host!r} would let other machines in, and there are no accounts yet to tell "
-            "people apart: use 127.0.0.1, and from elsewhere an SSH tunnel "
-            "(ssh -L 7860:127.0.0.1:7860 THIS-MACHINE)."
-        )
+def _check_there_is_somebody(settings: Settings) -> None:
+    """Before anything is made: where there is no database there are no accounts either."""
+    from studio.services import workspace
+
+    if not is_loopback(settings.host) and not workspace.exists(settings):
+        raise _nobody(settings.host)
+
+
+def _check_accounts(settings: Settings, database: Database) -> None:
+    from studio.services import accounts
+
+    if not is_loopback(settings.host) and not accounts.exist(database):
+        raise _nobody(settings.host)
+
+
+def _nobody(host: str) -> UsageError:
+    return UsageError(
+        f"--host {host!r} would let other machines in, and nobody has an account to sign in with: "
+        "make the first with `reward-studio user add NAME --admin`, or use 127.0.0.1 and from "
+        "elsewhere an SSH tunnel (ssh -L 7860:127.0.0.1:7860 THIS-MACHINE)."
+    )
 
 
 @contextmanager

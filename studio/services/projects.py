@@ -109,6 +109,13 @@ def list_all(database: Database, include_archived: bool = False) -> list[Project
         return [_info(s, project) for project in queries.list_projects(s, include_archived)]
 
 
+def names(database: Database) -> dict[int, str]:
+    """The name of every project, archived ones too, by id: no counts, so it costs nothing."""
+    with database.read() as s:
+        found = queries.list_projects(s, include_archived=True)
+        return {project.id: project.name for project in found}
+
+
 def get(database: Database, name_or_id: str | int) -> ProjectInfo:
     """The project of this name or id; a name wins over an id that is spelt the same."""
     with database.read() as s:
