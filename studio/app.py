@@ -1,4 +1,4 @@
-"""The web application: the label page's routes and Gradio's page behind one guard.
+"""The web application: routes, sign-in pages and Gradio's page behind one guard.
 
     app = build_app(settings, database)       # an ASGI application, for uvicorn
 
@@ -11,23 +11,44 @@ import os
 from typing import TYPE_CHECKING
 
 from studio.guard import Guard
+from studio.identity import current_person
+from studio.network import Network
+from studio.services.passwords import STANDARD
+from studio.services.people import NotAllowed
 
 if TYPE_CHECKING:
+    from fastapi import Request
+
     from db.engine import Database
+    from studio.attempts import Attempts
+    from studio.services.passwords import Cost
+    from studio.sessions import Sessions
     from studio.settings import Settings
 
 MAX_UPLOAD = "2gb"  # an import file
 
 
-def build_app(settings: Settings, database: Database) -> Guard:
-    """Assemble the application; the database must be migrated."""
+def build_app(
+    settings: Settings,
+    database: Database,
+    *,
+    sessions: Sessions | None = None,
+    attempts: Attempts | None = None,
+    cost: Cost = STANDARD,
+) -> Guard:
+    """Assemble the application; the database must be migrated.
+
+    The keyword arguments are for tests: other clocks, cheaper hashes.
+    """
     _silence_gradio()
     import gradio
     from fastapi import FastAPI
     from starlette.middleware.cors import CORSMiddleware
     from starlette.middleware.gzip import GZipMiddleware
 
-    from studio import routes
+    from studio import attempts as attempts_
+    from studio import routes, sign_in
+    from studio import sessions as sessions_
     from studio.tabs.page import build_blocks
     from studio.theme import CSS, HEAD, theme
 
@@ -39,6 +60,8 @@ def build_app(settings: Settings, database: Database) -> Guard:
     # the middleware's own list: a compressor would hold their events back.
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     routes.install(app, database)
+    sessions = sessions or sessions_.Sessions(database, sessions_.read_secret(settings))
+    app.include_router(sign_in.router(sessions, attempts or attempts_.Attempts(), cost))
     gradio.mount_gradio_app(
         app,
         build_blocks(database, settings),
@@ -51,8 +74,17 @@ def build_app(settings: Settings, database: Database) -> Guard:
         footer_links=[],
         max_file_size=MAX_UPLOAD,
         ssr_mode=False,
+        auth_dependency=_name_of,
     )
-    return Guard(app)
+    return Guard(app, sessions, Network.of(settings))
+
+
+def _name_of(request: Request) -> str | None:
+    """Gradio's own check at most of its routes, behind the guard's at all of them."""
+    try:
+        return current_person(request).name
+    except NotAllowed:
+        return None
 
 
 def _silence_gradio() -> None:

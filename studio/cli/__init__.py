@@ -70,6 +70,8 @@ def _run(options: argparse.Namespace, output: Console) -> int:
         backbone=getattr(options, "backbone", None),
         host=getattr(options, "host", None),
         port=getattr(options, "port", None),
+        public_url=getattr(options, "public_url", None),
+        trusted_proxy=getattr(options, "trusted_proxy", None),
     )
     module_name, function_name = options.run
     run = getattr(importlib.import_module(f"studio.cli.{module_name}"), function_name)
@@ -90,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_score(commands)
     _add_export(commands)
+    _add_user(commands)
     _add_doctor(commands)
     return parser
 
@@ -135,9 +138,21 @@ def _add_serve(commands: Parsers) -> None:
         commands, "serve", ("serve", "serve"), "Run the web application.", json_=False
     )
     parser.add_argument(
-        "--host", help=f"address to listen on, of this machine only (default: {DEFAULT_HOST})"
+        "--host",
+        help=f"address to listen on (default: {DEFAULT_HOST}); others than this machine's own want "
+        "accounts (`reward-studio user add`)",
     )
     parser.add_argument("--port", help=f"port; 0 takes any free one (default: {DEFAULT_PORT})")
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="the address that people type, where a reverse proxy stands before this server",
+    )
+    parser.add_argument(
+        "--trusted-proxy",
+        metavar="ADDRESS",
+        help="whose forwarded headers are believed: the proxy's address or network",
+    )
     parser.add_argument("--demo", action="store_true", help="make the demo project if need be")
     parser.add_argument(
         "--backbone",
@@ -248,6 +263,31 @@ def _add_export(commands: Parsers) -> None:
     _add_checkpoint(model)
     _add_device(model)
     model.add_argument("out", metavar="OUT", help="the directory to write; it must not exist")
+
+
+def _add_user(commands: Parsers) -> None:
+    parser = commands.add_parser(
+        "user", help="Accounts: who may sign in.", description="Accounts: who may sign in."
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="WHAT")
+    about_password = " The password is asked for, or read from the first line of stdin."
+    for action, help_ in (
+        ("add", "Make an account." + about_password),
+        ("passwd", "Give an account another password; all its sessions end." + about_password),
+        ("deactivate", "Let an account sign in no longer; what it did stays."),
+        ("activate", "Let a deactivated account sign in again."),
+        ("list", "Who has an account, and what each may do."),
+    ):
+        run = "list_accounts" if action == "list" else action
+        one = _command(actions, action, ("user", run), help_)
+        if action != "list":
+            one.add_argument("name", metavar="NAME", help="the user name")
+        if action == "add":
+            one.add_argument("--admin", action="store_true", help="may do everything, everywhere")
+            one.add_argument(
+                "--role", choices=("annotator", "lead"), help="in the project (default: annotator)"
+            )
+            one.add_argument("--project", metavar="P", help="the project's name or id")
 
 
 def _add_doctor(commands: Parsers) -> None:
