@@ -1,18 +1,21 @@
-"""The clock: APScheduler wakes the dispatcher every second, and does nothing else.
+"""The clock: every second APScheduler wakes the dispatcher and has the retrain rules looked at.
 
 Its jobs are kept in memory and are added again at every start: what must survive is in the
-`training_run` rows. Rules and cron expressions will become further ticks here.
+`training_run` rows and in `project.retrain_rules`, so a schedule needs no job of its own here.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from studio.jobs.dispatcher import Dispatcher
-from studio.services import wakeup
+from studio.services import retrain, wakeup
+
+log = logging.getLogger(__name__)
 
 TICK_S = 1
 
@@ -25,6 +28,7 @@ def running(dispatcher: Dispatcher) -> Iterator[BackgroundScheduler]:
         job_defaults={"coalesce": True, "misfire_grace_time": 3600, "max_instances": 1},
     )
     scheduler.add_job(dispatcher.wake, "interval", seconds=TICK_S, id="dispatch")
+    scheduler.add_job(_look_at_rules, "interval", [dispatcher], seconds=TICK_S, id="rules")
     stop_listening = wakeup.listen(dispatcher.wake)
     dispatcher.start()
     scheduler.start()
@@ -34,3 +38,11 @@ def running(dispatcher: Dispatcher) -> Iterator[BackgroundScheduler]:
         stop_listening()
         scheduler.shutdown(wait=False)
         dispatcher.stop()
+
+
+def _look_at_rules(dispatcher: Dispatcher) -> None:
+    """Queue what is due; a database that fails now is asked again at the next tick."""
+    try:
+        retrain.look(dispatcher.database)
+    except Exception:
+        log.exception("the retrain rules could not be looked at; they are at the next tick")
