@@ -121,3 +121,8 @@ def which_used(s: Session, project_id: int, pair_id: int) -> dict[int, int]:
         if known[snapshot.id]:
             found[checkpoint.id] = known[snapshot.id]
     return found
+
+
+def directories(s: Session) -> list[str]:
+    """The directories of all checkpoints of all projects, by name."""
+    return list(s.scalars(select(Checkpoint.directory).order_by(Checkpoint.id)))

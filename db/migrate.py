@@ -1,4 +1,4 @@
-"""Brings a database's schema up to this code's, keeping a copy of an SQLite file first.
+"""Brings a database's schema up to this code's, keeping a copy of what was there first.
 
     report = migrate("sqlite:////path/studio.db", backup_dir=Path("/path/backups"))
     python -m db.migrate revision "what changes"     # for developers: writes the next revision
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import tarfile
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,18 +74,31 @@ def _upgrade(connection: sa.Connection, backup_dir: Path | None) -> MigrationRep
             f"{shown} holds tables that are not the studio's; "
             "name an empty database or another file"
         )
-    if current is not None and current not in {r.revision for r in scripts.walk_revisions()}:
-        raise SchemaTooNew(
-            f"{shown} has schema {current}, newer than {newest}, the newest that this version "
-            "knows; install the version that wrote it, or go back to a backup"
-        )
+    if current is not None:
+        _check_known(scripts, current, f"{shown} has schema {current}")
     backup = None
-    if current is not None and current != newest and connection.dialect.name == "sqlite":
-        backup = _copy_sqlite(connection, backup_dir, current)
+    if current is not None and current != newest:
+        backup = _keep_a_copy(connection, backup_dir, current)
     if current != newest:
         command.upgrade(config, newest)
-        _check_foreign_keys(connection)
+        check_foreign_keys(connection)
     return MigrationReport(current, newest, backup)
+
+
+def upgrade_to(connection: sa.Connection, revision: str) -> None:
+    """Make the schema of that revision in an empty database; SchemaTooNew if it is not known."""
+    config = alembic_config(connection)
+    scripts = ScriptDirectory.from_config(config)
+    _check_known(scripts, revision, f"the backup is of schema {revision}")
+    command.upgrade(config, revision)
+
+
+def _check_known(scripts: ScriptDirectory, revision: str, fact: str) -> None:
+    if revision not in {r.revision for r in scripts.walk_revisions()}:
+        raise SchemaTooNew(
+            f"{fact}, newer than {scripts.get_current_head()}, the newest that this version "
+            "knows; install the version that wrote it, or go back to a backup"
+        )
 
 
 def alembic_config(connection: sa.Connection) -> Config:
@@ -96,13 +110,24 @@ def alembic_config(connection: sa.Connection) -> Config:
     return config
 
 
-def _copy_sqlite(connection: sa.Connection, folder: Path | None, revision: str) -> Path | None:
+def _keep_a_copy(connection: sa.Connection, folder: Path | None, revision: str) -> Path | None:
+    """The database as it is before an upgrade: SQLite's file, or PostgreSQL's rows."""
     if folder is None or connection.engine.url.database is None:
         return None
-    source = Path(connection.engine.url.database)
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-    backup = folder / f"{source.stem}-{revision}-{stamp}.db"
+    if connection.dialect.name == "sqlite":
+        source = Path(connection.engine.url.database)
+        return _copy_sqlite(source, folder / f"{source.stem}-{revision}-{stamp}.db")
+    from db.dump import dump_into
+
+    backup = folder / f"postgresql-{revision}-{stamp}.tar.gz"
+    with tarfile.open(backup, "x:gz") as tar:
+        dump_into(tar, connection)
+    return backup
+
+
+def _copy_sqlite(source: Path, backup: Path) -> Path:
     # A reader of its own: it sees what was committed, while our lock keeps writers out.
     reader, copy = sqlite3.connect(source), sqlite3.connect(backup)
     try:
@@ -113,13 +138,14 @@ def _copy_sqlite(connection: sa.Connection, folder: Path | None, revision: str) 
     return backup
 
 
-def _check_foreign_keys(connection: sa.Connection) -> None:
+def check_foreign_keys(connection: sa.Connection) -> None:
+    """SchemaError when a row refers to one that is not there; SQLite was told not to look."""
     if connection.dialect.name != "sqlite":
         return
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if broken:
         raise SchemaError(
-            f"the upgrade would leave {len(broken)} rows without what they refer to, "
+            f"this would leave {len(broken)} rows without what they refer to, "
             f"first in table {broken[0][0]!r}; the database was left as it was"
         )
 

@@ -1,4 +1,4 @@
-"""`import` and `export`: files in, files out."""
+"""`import`, `export`, `backup` and `restore`: files in, files out."""
 
 from __future__ import annotations
 
@@ -74,7 +74,29 @@ def _import(
         control_tokens=info.control_tokens,
         reject_control_tokens=options.reject_control_tokens,
         report=output.progress,
+        columns=_columns(options, output),
+        answers_rule=options.answers_rule,
+        refused_to=Path(options.refused) if options.refused else None,
     )
+
+
+def _columns(options: argparse.Namespace, output: Console) -> dict[str, str]:
+    """The mapping asked for; what `auto` proposes is said before it is used."""
+    from studio.services import import_preview
+
+    given = options.columns or []
+    if given == ["auto"]:
+        mapping = import_preview.preview(Path(options.file)).mapping
+        shown = " ".join(f"--column {field}={column}" for field, column in mapping.items())
+        output.say(f"columns: {shown or 'the file needs no mapping'}")
+        return mapping
+    mapping = {}
+    for each in given:
+        field, equals, column = each.partition("=")
+        if not equals:
+            raise UsageError(f"--column {each!r} is not FIELD=COLUMN, for example prompt=question.")
+        mapping[field] = column
+    return mapping
 
 
 def _encode(
@@ -113,5 +135,33 @@ def export(options: argparse.Namespace, settings: Settings, output: Console) -> 
         )
     finally:
         database.dispose()
+    output.result(report.as_text(), report.as_json())
+    return 0
+
+
+def back_up(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Write everything that people made to one file."""
+    from datetime import UTC, datetime
+
+    from studio.services import backup
+
+    database = workspace.open_database(settings)
+    try:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        if options.out is None:
+            settings.backups_dir.mkdir(exist_ok=True)
+        out = Path(options.out or settings.backups_dir / f"studio-{stamp}.tar.gz")
+        report = backup.back_up(database, settings, out)
+    finally:
+        database.dispose()
+    output.result(report.as_text(), report.as_json())
+    return 0
+
+
+def restore(options: argparse.Namespace, settings: Settings, output: Console) -> int:
+    """Put a backup into an empty data directory."""
+    from studio.services import backup
+
+    report = backup.restore(settings, Path(options.file))
     output.result(report.as_text(), report.as_json())
     return 0

@@ -4,11 +4,13 @@
 
 Forms: prompt (text or messages) with chosen and rejected (text or messages); chosen and rejected
 that are whole conversations; prompt with two `answers` and `votes`; prompt with two or more
-`responses` and no verdict, which gives every pair of them.
+`responses`, of which an answers rule makes pairs, without a verdict or with `scores`, a number for
+each: the higher is better. `sources` names who wrote each answer, `annotator` who chose.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Mapping
@@ -22,10 +24,12 @@ from studio.services.projects import is_storable
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_RESPONSES = 32
 MAX_DEPTH = 32  # of `meta`
+ANSWER_RULES = ("all", "first", "neighbours", "one")  # how more than two answers become pairs
+SCORED = "scores"  # the pseudo-annotator of verdicts that follow from scores
 MERGED = "merged"  # the one pseudo-annotator of a set that comes without its votes
 ROW_FIELDS = {
     "id", "source", "licence", "license", "prompt", "chosen", "rejected", "answers", "responses",
-    "votes", "meta",
+    "votes", "meta", "sources", "scores", "annotator",
 }  # fmt: skip
 VOTE_FIELDS = {
     "annotator", "choice", "strength", "reasons", "reason", "comment", "duration_ms",
@@ -65,6 +69,30 @@ class RowPairs:
     category: str | None
     meta: dict[str, Any]
     ignored: tuple[str, ...] = field(default=())  # columns that were not kept
+    sources: tuple[str | None, ...] = ()  # who wrote each answer; empty where nothing is said
+    scores: tuple[float, ...] = ()
+
+    def couples(self, rule: str) -> list[tuple[int, int]]:
+        """Which two answers make a pair (their places), by one of ANSWER_RULES."""
+        every = list(itertools.combinations(range(len(self.answers)), 2))
+        if rule == "all" or len(every) == 1:
+            return every
+        if rule == "first":
+            return [(0, other) for other in range(1, len(self.answers))]
+        if rule == "neighbours":
+            return [(i, i + 1) for i in range(len(self.answers) - 1)]
+        drawn = hashlib.sha256("\x1f".join(self.answers).encode()).digest()
+        return [every[int.from_bytes(drawn[:8]) % len(every)]]
+
+    def votes_on(self, first: int, second: int) -> tuple[RowVote, ...]:
+        """The row's verdicts on these two answers; `a` is the first."""
+        if not self.scores:
+            return self.votes
+        difference = self.scores[first] - self.scores[second]
+        return (RowVote(SCORED, "a" if difference > 0 else "b" if difference < 0 else "tie"),)
+
+    def source(self, place: int) -> str | None:
+        return self.sources[place] if self.sources else None
 
     def texts(self) -> Iterator[str]:
         """Every text that a template would render."""
@@ -78,12 +106,13 @@ def row_pairs(row: Mapping[str, Any]) -> RowPairs:
     ignored: set[str] = set()
     if _given(row, "chosen") or _given(row, "rejected"):
         messages, answers = _chosen_and_rejected(row)
-        votes = (RowVote(MERGED, "a"),)
-        ignored = {"votes"} if row.get("votes") else set()
+        votes = (RowVote(_annotator(row), "a"),)
+        ignored = {name for name in ("votes", "scores") if row.get(name)}
     elif _given(row, "answers") or _given(row, "responses"):
         messages = _prompt(row)
         answers = _answers(row)
         votes, ignored = _votes(row, len(answers))
+        ignored |= {"annotator"} if row.get("annotator") else set()
     else:
         raise RowRefused("no 'chosen'", f"columns {', '.join(map(str, row)) or 'none'}")
     if len(set(answers)) < len(answers):
@@ -98,6 +127,8 @@ def row_pairs(row: Mapping[str, Any]) -> RowPairs:
         category=_category(meta),
         meta=meta,
         ignored=tuple(sorted(dropped | ignored)),
+        sources=_sources(row, len(answers)),
+        scores=() if "scores" in ignored or votes else _scores(row, len(answers)),
     )
     _check_storable(parsed)
     return parsed
@@ -207,6 +238,29 @@ def _answers(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _sources(row: Mapping[str, Any], num_answers: int) -> tuple[str | None, ...]:
+    value = row.get("sources")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) != num_answers:
+        seen = len(value) if isinstance(value, list) else type(value).__name__
+        raise RowRefused("'sources' is no list with a name for each answer", seen)
+    return tuple(None if each in (None, "") else str(each) for each in value)
+
+
+def _scores(row: Mapping[str, Any], num_answers: int) -> tuple[float, ...]:
+    value = row.get("scores")
+    if value is None or value == []:
+        return ()
+    if not isinstance(value, list) or len(value) != num_answers:
+        seen = len(value) if isinstance(value, list) else type(value).__name__
+        raise RowRefused("'scores' is no list with a number for each answer", seen)
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int | float) or not math.isfinite(each):
+            raise RowRefused("a score is no number", repr(each))
+    return tuple(map(float, value))
+
+
 # --- votes -----------------------------------------------------------------------------------
 
 
@@ -252,6 +306,11 @@ def _vote(vote: Mapping[str, Any], number: int) -> RowVote:
         comment=comment,
         duration_ms=None if duration is None else int(duration),
     )
+
+
+def _annotator(row: Mapping[str, Any]) -> str:
+    value = row.get("annotator")
+    return MERGED if value in (None, "") else str(value)
 
 
 def _is_texts(value: Any) -> bool:
@@ -324,7 +383,8 @@ def _check_depth(value: Any, room: int) -> None:
 
 def _check_storable(parsed: RowPairs) -> None:
     size = 0
-    for text in itertools.chain(parsed.texts(), [parsed.row_id], _strings(parsed.meta)):
+    named = filter(None, parsed.sources)
+    for text in itertools.chain(parsed.texts(), [parsed.row_id], named, _strings(parsed.meta)):
         size += len(text)
         _check_text(text)
     for vote in parsed.votes:

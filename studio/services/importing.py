@@ -10,16 +10,17 @@ another name, changes nothing. Formats are in import_files.py, forms of rows in 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
@@ -28,80 +29,18 @@ from db import projects as project_queries
 from db.content import NewPair, NewVote
 from db.engine import Database
 from db.models import Project, utc_now
-from studio.services import projects
-from studio.services.errors import StudioError, UsageError
-from studio.services.import_files import UnreadableRow, read_rows
-from studio.services.import_rows import RowPairs, RowRefused, row_pairs
+from studio.services import import_mapping, projects
+from studio.services.errors import Conflict, StudioError, UsageError
+from studio.services.import_files import Rows, UnreadableRow, read_rows
+from studio.services.import_report import ImportReport
+from studio.services.import_rows import ANSWER_RULES, RowPairs, RowRefused, RowVote, row_pairs
 
 __all__ = ["PURPOSES", "ImportReport", "import_file", "read_rows"]
 
 PURPOSES = ("votes", "unlabelled", "gold")
 BATCH = 1000  # pairs
-MAX_LISTED = 1000  # refused rows that the report lists; all are counted
 VOTE_NAMESPACE = uuid.UUID("6f7b8f0a-3c0e-4f6e-9d0b-0d7c2f1f3a51")
 REPORT_EVERY_S = 2.0
-
-
-@dataclass
-class ImportReport:
-    """What became of a file's rows: rows = imported + merged + duplicate + refused."""
-
-    project: str
-    file: str
-    purpose: str
-    dry_run: bool = False
-    project_id: int | None = None
-    rows: int = 0
-    imported: int = 0  # brought a pair that was not there
-    merged: int = 0  # brought new votes to a pair that was there
-    duplicate: int = 0  # brought nothing new
-    pairs: int = 0  # new pairs
-    votes: int = 0  # new votes
-    repeated_votes: int = 0  # the annotator had given that verdict on that pair already
-    contradicting_votes: int = 0  # the annotator had given another verdict, which stands
-    control_tokens: int = 0  # rows whose text spells a control token
-    control_token_counts: dict[str, int] = field(default_factory=dict)
-    ignored_columns: dict[str, int] = field(default_factory=dict)
-    refused: list[tuple[int, str]] = field(default_factory=list)
-    refused_counts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def num_refused(self) -> int:
-        return sum(self.refused_counts.values())
-
-    def refuse(self, number: int, reason: str, seen: str) -> None:
-        self.refused_counts[reason] = self.refused_counts.get(reason, 0) + 1
-        if len(self.refused) < MAX_LISTED:
-            self.refused.append((number, f"{reason} ({seen})" if seen else reason))
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        shown = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        shown["num_refused"] = self.num_refused
-        shown["refused"] = [{"row": number, "reason": why} for number, why in self.refused]
-        return shown
-
-    def as_text(self) -> str:
-        """The report as a person reads it."""
-        did = "Would import" if self.dry_run else "Imported"
-        lines = [
-            f"{did} {self.file} into project {self.project!r} as {self.purpose}: {self.rows} rows",
-            f"  {self.imported} imported ({self.pairs} new pairs), {self.merged} added votes to "
-            f"known pairs, {self.duplicate} duplicate, {self.num_refused} refused",
-            f"  {self.votes} new votes, {self.repeated_votes} given before, "
-            f"{self.contradicting_votes} against the annotator's earlier verdict (not counted)",
-        ]
-        if self.control_tokens:
-            listed = ", ".join(f"{name} {n}" for name, n in self.control_token_counts.items())
-            lines.append(f"  {self.control_tokens} rows spell control tokens: {listed}")
-        if self.ignored_columns:
-            lines.append(f"  columns not kept: {', '.join(sorted(self.ignored_columns))}")
-        for reason, number in sorted(self.refused_counts.items(), key=lambda each: -each[1]):
-            lines.append(f"  refused {number}: {reason}")
-        lines += [f"    row {number}: {why}" for number, why in self.refused[:10]]
-        if self.num_refused > 10:
-            lines.append(f"    and {self.num_refused - 10} more")
-        return "\n".join(lines)
 
 
 class _DryRun(Exception):
@@ -119,36 +58,90 @@ def import_file(
     control_tokens: Sequence[str] = (),
     reject_control_tokens: bool = False,
     report: Callable[[str], None] | None = None,
+    columns: Mapping[str, str] | None = None,
+    answers_rule: str = "all",
+    refused_to: Path | None = None,
+    actor: str = "local",
 ) -> ImportReport:
     """Import the file into the project, which is made if it does not exist.
 
     `purpose` votes keeps the verdicts, unlabelled opens the pairs for labelling without them, gold
     keeps each pair's agreed verdict as the known answer. `control_tokens` are the backbone's;
-    texts that spell one are counted, and refused with `reject_control_tokens`.
+    texts that spell one are counted, and refused with `reject_control_tokens`. `columns` says
+    which of the file's columns hold our fields (see import_mapping); `answers_rule`, which pairs
+    more than two answers make. `refused_to` gets every refused row as JSON lines, to mend and
+    import again.
     """
-    if purpose not in PURPOSES:
-        raise UsageError(f"purpose is {purpose!r}; use one of {', '.join(PURPOSES)}")
+    _check_options(purpose, answers_rule)
     path = Path(path)
-    outcome = ImportReport(project_name, path.name, purpose, dry_run)
+    outcome = ImportReport(project_name, path.name, purpose, dry_run, answers_rule=answers_rule)
     spelled = _Spelled(control_tokens, reject_control_tokens)
-    rows = _parsed_rows(read_rows(path), outcome, spelled, report)
+    numbered = read_rows(path)
+    if columns:
+        numbered = _mapped(numbered, import_mapping.checked(columns))
+    rows = _parsed_rows(numbered, outcome, spelled, report)
+    with _refused_file(refused_to) as outcome.refused_file:
+        return _import_rows(database, rows, outcome, backbone, actor)
+
+
+@contextlib.contextmanager
+def _refused_file(path: Path | None) -> Iterator[IO[str] | None]:
+    """The file for refused rows; it must not exist yet, and is there only if a row is refused."""
+    if path is None:
+        yield None
+        return
+    if path.exists():
+        raise Conflict(f"{str(path)!r} exists already; name another file for the refused rows")
+    with path.open("x", encoding="ascii") as file:
+        yield file
+    if path.stat().st_size == 0:
+        path.unlink()
+
+
+def _import_rows(
+    database: Database,
+    rows: Iterator[RowPairs],
+    outcome: ImportReport,
+    backbone: str,
+    actor: str,
+) -> ImportReport:
+    """The one transaction."""
     # Opens the file before the transaction: a wrong path must not wait for the database.
     first = list(itertools.islice(rows, 1))
     rows = itertools.chain(first, rows)
     try:
         with database.write() as s:
-            project = _project(s, project_name, backbone)
-            outcome.project_id = None if dry_run else project.id
+            project = _project(s, outcome.project, backbone)
+            outcome.project_id = None if outcome.dry_run else project.id
             _add_all(s, project, rows, outcome)
             _check_outcome(outcome)
-            if dry_run:
+            if outcome.dry_run:
                 raise _DryRun
-            audit.record(s, "local", "import", "project", project.id, **_summary(outcome))
+            audit.record(s, actor, "import", "project", project.id, **_summary(outcome))
             if outcome.rows >= BATCH:
                 content.refresh_statistics(s)
     except _DryRun:
         pass
     return outcome
+
+
+def _check_options(purpose: str, answers_rule: str) -> None:
+    if purpose not in PURPOSES:
+        raise UsageError(f"purpose is {purpose!r}; use one of {', '.join(PURPOSES)}")
+    if answers_rule not in ANSWER_RULES:
+        raise UsageError(f"answers rule is {answers_rule!r}; use one of {', '.join(ANSWER_RULES)}")
+
+
+def _mapped(rows: Rows, columns: Mapping[str, str]) -> Rows:
+    """The rows in the studio's own form; what a verdict column says may be unknown."""
+    for number, row in rows:
+        if isinstance(row, UnreadableRow):
+            yield number, row
+            continue
+        try:
+            yield number, import_mapping.mapped_row(row, columns)
+        except RowRefused as refused:
+            yield number, UnreadableRow(refused.reason, refused.seen)
 
 
 def add_rows(
@@ -234,19 +227,20 @@ def _parsed_rows(
         try:
             parsed = row_pairs(row)
             if outcome.purpose == "gold":
-                _agreed(parsed)
+                for couple in parsed.couples(outcome.answers_rule):
+                    _agreed(parsed.votes_on(*couple))
             spelled.check(parsed, outcome)
         except RowRefused as refused:
-            outcome.refuse(number, refused.reason, refused.seen)
+            outcome.refuse(number, refused.reason, refused.seen, row)
             continue
         for name in parsed.ignored:
             outcome.ignored_columns[name] = outcome.ignored_columns.get(name, 0) + 1
         yield parsed
 
 
-def _agreed(parsed: RowPairs) -> str:
-    """The verdict that most of the row's votes give: the gold choice."""
-    counts = Counter(vote.choice for vote in parsed.votes if vote.choice in ("a", "b", "tie"))
+def _agreed(votes: Sequence[RowVote]) -> str:
+    """The verdict that most of the votes give: the gold choice."""
+    counts = Counter(vote.choice for vote in votes if vote.choice in ("a", "b", "tie"))
     ranked = counts.most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
         raise RowRefused("no agreed verdict for a gold pair", dict(counts))
@@ -293,29 +287,34 @@ def _add_batch(
 
 def _new_pairs(project_id: int, parsed: RowPairs, outcome: ImportReport) -> list[NewPair]:
     made = []
-    for first, second in itertools.combinations(parsed.answers, 2):
-        new = NewPair(parsed.messages, first, second, parsed.category, parsed.meta)
-        if outcome.purpose == "votes" and parsed.votes:
-            votes = _new_votes(project_id, parsed, new, outcome.file)
-            new = NewPair(parsed.messages, first, second, parsed.category, parsed.meta, votes)
+    for first, second in parsed.couples(outcome.answers_rule):
+        new = NewPair(
+            parsed.messages,
+            parsed.answers[first],
+            parsed.answers[second],
+            parsed.category,
+            parsed.meta,
+            sources=(parsed.source(first), parsed.source(second)),
+        )
+        votes = parsed.votes_on(first, second)
+        if outcome.purpose == "votes" and votes:
+            given = _new_votes(project_id, parsed.row_id, votes, new, outcome.file)
+            new = replace(new, votes=given)
         elif outcome.purpose == "gold":
-            gold = _agreed(parsed)
-            new = NewPair(
-                parsed.messages, first, second, parsed.category, parsed.meta, gold_choice=gold
-            )
+            new = replace(new, gold_choice=_agreed(votes))
         made.append(new)
     return made
 
 
-def _new_votes(project_id: int, parsed: RowPairs, new: NewPair, file: str) -> tuple[NewVote, ...]:
+def _new_votes(
+    project_id: int, row_id: str, given: Sequence[RowVote], new: NewPair, file: str
+) -> tuple[NewVote, ...]:
     pair, flipped = content.pair_key(new)
     votes = []
-    for vote in parsed.votes:
+    for vote in given:
         choice = content.FLIPPED.get(vote.choice, vote.choice) if flipped else vote.choice
         # Not the file's name: the same rows under another name are the same votes.
-        identity = json.dumps(
-            [project_id, pair, parsed.row_id, vote.annotator, choice, vote.strength]
-        )
+        identity = json.dumps([project_id, pair, row_id, vote.annotator, choice, vote.strength])
         votes.append(
             NewVote(
                 id=str(uuid.uuid5(VOTE_NAMESPACE, identity)),

@@ -154,7 +154,9 @@ def only_project(database: Database) -> ProjectInfo:
         return _info(s, found[0])
 
 
-def set_guidelines(database: Database, project_id: int, text: str) -> ProjectInfo:
+def set_guidelines(
+    database: Database, project_id: int, text: str, actor: str = "local"
+) -> ProjectInfo:
     """Put new guidelines in force; every vote says under which version it was cast.
 
     The words they replace are kept in the audit trail. The same words again change nothing.
@@ -165,32 +167,32 @@ def set_guidelines(database: Database, project_id: int, text: str) -> ProjectInf
         project = find(s, project_id)
         replaced = project.guidelines
         if text != replaced:
-            version = queries.set_guidelines(s, project_id, text)
+            version = queries.set_guidelines(s, project_id, text, actor)
             s.refresh(project)
             audit.record(
-                s, "local", "guidelines", "project", project_id, version=version, replaced=replaced
+                s, actor, "guidelines", "project", project_id, version=version, replaced=replaced
             )
         return _info(s, project)
 
 
-def archive(database: Database, project_id: int) -> ProjectInfo:
+def archive(database: Database, project_id: int, actor: str = "local") -> ProjectInfo:
     """Put the project away: nothing is deleted, its pairs are no longer handed out."""
-    return _set_archived(database, project_id, utc_now(), "archive")
+    return _set_archived(database, project_id, utc_now(), "archive", actor)
 
 
-def restore(database: Database, project_id: int) -> ProjectInfo:
+def restore(database: Database, project_id: int, actor: str = "local") -> ProjectInfo:
     """Bring an archived project back."""
-    return _set_archived(database, project_id, None, "restore")
+    return _set_archived(database, project_id, None, "restore", actor)
 
 
 def _set_archived(
-    database: Database, project_id: int, at: datetime | None, action: str
+    database: Database, project_id: int, at: datetime | None, action: str, actor: str
 ) -> ProjectInfo:
     with database.write() as s:
         project = find(s, project_id)
         if (project.archived_at is None) != (at is None):
             queries.set_archived(s, project_id, at)
-            audit.record(s, "local", action, "project", project_id)
+            audit.record(s, actor, action, "project", project_id)
         return _info(s, project)
 
 

@@ -52,10 +52,10 @@ class TabContext:
 
 @dataclass(frozen=True)
 class TabHandle:
-    """A built tab: `refresh(project_id)` gives the values of `outputs` for that project."""
+    """A built tab: `refresh(project_id, request)` gives the values of `outputs` for that project."""
 
     tab: gr.Tab
-    refresh: Callable[[int | None], Any]
+    refresh: Callable[..., Any]
     outputs: Sequence[Component]
 
 

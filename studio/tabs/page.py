@@ -1,22 +1,37 @@
-"""The page: name and project picker above, the four tabs below.
+"""The page: name, project picker and person above, the tabs below.
 
 demo = build_blocks(database, settings)      # studio/app.py mounts it
+
+A tab is shown to whom its role reaches in the chosen project. That is a courtesy: every handler
+checks the role itself.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from studio.components.picker import row_picker
-from studio.tabs import label, playground, projects, train
-from studio.tabs.context import QUICK, TabContext, told
+from studio.components.who import who, who_value
+from studio.services.people import LOCAL, Person, Role
+from studio.tabs import label, people, playground, projects, train
+from studio.tabs.context import QUICK, TabContext, TabHandle, told
 
 if TYPE_CHECKING:
     from db.engine import Database
     from studio.settings import Settings
+
+# In the order of the tab list, each with the role that it is for.
+TABS: tuple[tuple[Any, Role], ...] = (
+    (label, "annotator"),
+    (train, "lead"),
+    (playground, "annotator"),
+    (projects, "lead"),
+    (people, "lead"),
+)
 
 # The choice of project is a preference of the browser, never an identity. `?project=3` wins.
 READ_CHOICE = """() => {
@@ -48,19 +63,57 @@ def build_blocks(database: Database, settings: Settings) -> gr.Blocks:
                 min_width=150,
                 elem_id="project-picker",
             )
+            signed_in = who()
         with gr.Tabs(elem_id="rs-tabs") as tabs:
             ctx = TabContext(database, settings, picker, tabs)
-            handles = [tab.build(ctx) for tab in (label, train, playground, projects)]
+            built = [(module.build(ctx), role) for module, role in TABS]
 
         @told
-        def choose(kept: str) -> gr.Dropdown:
+        def choose(kept: str, request: gr.Request) -> tuple[Any, ...]:
+            person = ctx.person(request)
             wanted = int(kept) if re.fullmatch(r"[0-9]{1,9}", kept or "") else None
-            return projects.picker_update(ctx, wanted)
+            return projects.picker_update(ctx, request, wanted), _who(person)
+
+        @told
+        def show_tabs(project_id: int | None, request: gr.Request) -> list[gr.Tab]:
+            person = ctx.person(request)
+            return [gr.Tab(visible=_is_for(person, project_id, role)) for _, role in built]
 
         remembered = gr.Textbox(visible=False)
         picker.change(None, picker, None, js=KEEP_CHOICE, **QUICK)
-        for handle in handles:
-            picker.change(handle.refresh, picker, handle.outputs, **QUICK)
-        loading = demo.load(choose, remembered, picker, js=READ_CHOICE, **QUICK)
-        loading.then(None, None, None, js=MARK_READY, **QUICK)
+        handles = [handle for handle, _ in built]
+        picker.change(show_tabs, picker, [handle.tab for handle in handles], **QUICK)
+        for handle, role in built:
+            picker.change(_for_whom(ctx, handle, role), picker, handle.outputs, **QUICK)
+        loading = demo.load(choose, remembered, [picker, signed_in], js=READ_CHOICE, **QUICK)
+        loading.then(show_tabs, picker, [handle.tab for handle in handles], **QUICK).then(
+            None, None, None, js=MARK_READY, **QUICK
+        )
     return demo
+
+
+def _for_whom(ctx: TabContext, handle: TabHandle, role: Role) -> Callable[..., Any]:
+    """The tab's refresh, left out for those who do not see the tab."""
+
+    @told
+    def refresh(project_id: int | None, request: gr.Request) -> Any:
+        if not _is_for(ctx.person(request), project_id, role):
+            return gr.skip() if len(handle.outputs) == 1 else [gr.skip()] * len(handle.outputs)
+        return handle.refresh(project_id, request)
+
+    return refresh
+
+
+def _is_for(person: Person, project_id: int | None, role: Role) -> bool:
+    """Without a project everybody has the empty label page; the rest is for admins."""
+    return person.may(project_id, role) or (project_id is None and role == "annotator")
+
+
+def _who(person: Person) -> str:
+    if person is LOCAL:
+        return ""
+    if person.is_admin:
+        about = "Admin"
+    else:
+        about = "Lead" if "lead" in person.roles.values() else "Annotator"
+    return who_value(person.name, has_account=True, about=about)
