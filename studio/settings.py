@@ -9,6 +9,7 @@ Everything the application keeps lies under one data directory:
     backbones/          converted backbones
     checkpoints/run-N/  what run N trained
     logs/run-N.log      what run N printed
+    tensorboard/run-N/  the curves of run N, for TensorBoard
     backups/            the database before each upgrade
     server.lock         who serves this directory
     session.key         signs the cookies of those who are signed in (unless STUDIO_SESSION_SECRET)
@@ -104,6 +105,10 @@ class Settings:
     @property
     def lock_path(self) -> Path:
         return self.data_dir / "server.lock"
+
+    @property
+    def tensorboard_dir(self) -> Path:
+        return self.data_dir / "tensorboard"
 
     def log_path(self, run_id: int) -> Path:
         return self.logs_dir / f"run-{run_id}.log"

@@ -23,6 +23,7 @@ from db.models import TrainingRun
 from studio.jobs import processes
 from studio.services import curve_job, encoding, reproduce_job, run_queue, train_job
 from studio.services.errors import StudioError
+from studio.services.event_file import EventFile
 from studio.services.live_run import LiveRun, RunStopped
 from studio.settings import Settings
 
@@ -60,7 +61,10 @@ def run_job(database: Database, settings: Settings, run_id: int, stop: threading
     execute = EXECUTE[run.kind]
     status, error = "succeeded", None
     try:
-        with LiveRun(database, run_id, stop) as live:
+        with (
+            EventFile(settings.tensorboard_dir / f"run-{run_id}") as events,
+            LiveRun(database, run_id, stop, events) as live,
+        ):
             execute(database, settings, run_id, live)
     except RunStopped:
         status = "cancelled"

@@ -21,6 +21,7 @@ from db import runs
 
 if TYPE_CHECKING:
     from db.engine import Database
+    from studio.services.event_file import EventFile
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,14 @@ class LiveRun:
     """The running job's side of its row; `stopped` is set by a signal or by the row's status."""
 
     def __init__(
-        self, database: Database, run_id: int, stop: threading.Event | None = None
+        self,
+        database: Database,
+        run_id: int,
+        stop: threading.Event | None = None,
+        events: EventFile | None = None,
     ) -> None:
         self.database = database
+        self.events = events
         self.run_id = run_id
         self.stopped = stop or threading.Event()
         self._lock = threading.Lock()
@@ -87,6 +93,8 @@ class LiveRun:
         log.info("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
         with self._lock:
             self._metrics.append((step, dict(values)))
+        if self.events is not None:
+            self.events.scalars(step, values)
 
     def should_stop(self) -> bool:
         return self.stopped.is_set()
