@@ -1,11 +1,14 @@
 """The loaded backbone: hidden states of many answers in one forward, without padding.
 
-Answers to one prompt share its tokens. They are laid out as a *tree* in one flat sequence: the
-prompt once, then each answer's own tokens, with positions that restart behind the prompt and a mask
-in which an answer sees the prompt and itself only. Several trees go into one forward. The numbers
-are those of encoding every answer alone; `load` checks that on random ids for the very model it
-loads, and falls back to one answer at a time where it does not hold (`Backbone.attention` says
-which, "packed" or "plain").
+Answers to one prompt share its tokens, and prompts share what the template begins with: both are
+encoded once (rm_core.tree). An answer sees its prompt and itself only. The numbers are those of
+encoding every answer alone; `load` checks that on random ids for the very model it loads and
+takes the first way that holds, which `Backbone.attention` and the log name:
+
+- "packed": many trees in one forward, each segment attended to by itself (rm_core.tree_attention);
+- "masked": many trees in one forward under one mask over all of them: what CUDA's kernels like
+  best, and for models with an attention of their own;
+- "plain": one answer at a time, as transformers runs it.
 
 A layer's features are its output after the model's final norm, so that a backbone cut to k layers
 is an ordinary model that gives the same numbers.
@@ -15,34 +18,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
+from rm_core import decoder_checks, tree_attention
 from rm_core.backbone import BackboneInfo, _quiet_transformers, choose_device
 from rm_core.errors import BackboneError
+from rm_core.tree import MIN_ROOT_TOKENS, Layout, Tree, common_ids, lay_out, num_common
+from rm_core.tree_attention import KeysValues, Plan
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["DTYPES", "Backbone", "Tree", "load"]
+
 log = logging.getLogger(__name__)
 
 DTYPES = ("float32", "bfloat16")
-_NORM_NAMES = ("norm", "ln_f", "final_layernorm", "final_layer_norm", "final_norm", "layernorm")
-# Packed and plain must agree to this share of the states' own size (float32).
-_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+_TOLERANCE = decoder_checks.TOLERANCE
+
+Attention = Literal["packed", "masked", "plain"]
 
 
-@dataclass(frozen=True)
-class Tree:
-    """One prompt and its answers: ids they share, and each answer's own ids."""
+@dataclass
+class _Root:
+    """What the trees of a pack begin with, encoded: layer index -> keys and values."""
 
-    prefix: list[int]
-    branches: list[list[int]]
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that a forward of this tree works on."""
-        return len(self.prefix) + sum(len(branch) for branch in self.branches)
+    ids: list[int]
+    layers: dict[int, KeysValues]
 
 
 @dataclass
@@ -54,7 +58,8 @@ class Backbone:
         norm: the decoder's final norm; None where it was not found, and then only the last of
             `num_layers` can be read.
         window: the longest sequence that every layer sees whole (sliding windows), or None.
-        attention: "packed" or "plain".
+        attention: "packed", "masked" or "plain".
+        num_encoded: tokens that went through the model so far.
     """
 
     info: BackboneInfo
@@ -66,6 +71,8 @@ class Backbone:
     num_layers: int
     window: int | None = None
     attention: str = "plain"
+    num_encoded: int = 0
+    _root: _Root | None = field(default=None, repr=False)
 
     def states(
         self, trees: Sequence[Tree], layers: Sequence[int]
@@ -82,78 +89,77 @@ class Backbone:
         """
         import torch
 
+        if not trees:
+            return []
         with torch.inference_mode():
-            if self.attention == "packed" and self._fits_window(trees):
-                return self._packed(trees, layers)
-            return [[self._alone(t.prefix, b, layers) for b in t.branches] for t in trees]
+            if self.attention == "plain" or not self.fits_window(trees):
+                return [[self._alone(t.prefix, b, layers) for b in t.branches] for t in trees]
+            root = self._shared_root(trees) if self.attention == "packed" else None
+            return self._packed(trees, layers, root)
 
-    def _fits_window(self, trees: Sequence[Tree]) -> bool:
+    @property
+    def num_shared(self) -> int:
+        """Tokens that the prompts encoded last had in common, and that are not encoded again."""
+        return len(self._root.ids) if self._root else 0
+
+    def fits_window(self, trees: Sequence[Tree]) -> bool:
+        """Whether every layer sees the whole of each answer and its prompt."""
         if self.window is None:
             return True
         longest = max(len(t.prefix) + max(map(len, t.branches), default=0) for t in trees)
         return longest <= self.window
 
+    def _shared_root(self, trees: Sequence[Tree]) -> _Root | None:
+        """What all these trees begin with, encoded now or kept from an earlier call.
+
+        The kept one is cut back where a pack shares less of it, and so settles on what all prompts
+        of an encoding begin with.
+        """
+        common = common_ids(trees)
+        kept = self._root
+        if kept is not None:
+            same = num_common(kept.ids, common)
+            if same == len(kept.ids):
+                return kept
+            if same >= MIN_ROOT_TOKENS:
+                layers = {i: (k[:, :, :same], v[:, :, :same]) for i, (k, v) in kept.layers.items()}
+                self._root = _Root(kept.ids[:same], layers)
+                return self._root
+        if len(trees) < 2 or len(common) < MIN_ROOT_TOKENS:
+            return None
+        layout = lay_out([Tree([], [common])])
+        plan = Plan(layout.segments, kept={})
+        self._forward(layout, [self.num_layers], plan)
+        assert plan.kept is not None
+        self._root = _Root(common, plan.kept)
+        return self._root
+
     def _packed(
-        self, trees: Sequence[Tree], layers: Sequence[int]
+        self, trees: Sequence[Tree], layers: Sequence[int], root: _Root | None
     ) -> list[list[dict[int, torch.Tensor]]]:
         """One forward over all trees laid end to end: N tokens, no padding."""
-        import torch
-
-        ids: list[int] = []
-        positions: list[int] = []
-        tree_of: list[int] = []
-        branch_of: list[int] = []
-        rows: list[list[list[int]]] = []  # per tree and branch: indices into the flat sequence
-        for number, tree in enumerate(trees):
-            before = len(ids) + len(tree.prefix) - 1
-            for branch, tokens in enumerate([tree.prefix, *tree.branches]):
-                first = len(ids)
-                offset = 0 if branch == 0 else len(tree.prefix)
-                ids += tokens
-                positions += range(offset, offset + len(tokens))
-                tree_of += [number] * len(tokens)
-                branch_of += [branch] * len(tokens)
-                if branch == 0:
-                    rows.append([])
-                else:
-                    previous = before if tree.prefix else -1
-                    rows[-1].append([previous, *range(first, len(ids))])
-        is_chain = len(trees) == 1 and len(trees[0].branches) == 1
-        mask = None if is_chain else self._tree_mask(tree_of, branch_of)
-        hidden = self._forward(ids, positions, mask, layers)
+        layout = lay_out(trees, len(root.ids) if root else 0)
+        plan = None
+        if self.attention == "packed" and not layout.is_chain:
+            plan = Plan(layout.segments, root.layers if root else {})
+        hidden = self._forward(layout, layers, plan)
         flat = {layer: h.float().cpu() for layer, h in hidden.items()}
         return [
-            [{layer: _take(h, torch.tensor(row)) for layer, h in flat.items()} for row in branches]
-            for branches in rows
+            [{layer: _take(h, row) for layer, h in flat.items()} for row in branches]
+            for branches in layout.rows
         ]
-
-    def _tree_mask(self, tree_of: list[int], branch_of: list[int]) -> torch.Tensor:
-        """Additive mask [1, 1, N, N]: 0 where a token may look, the dtype's minimum elsewhere."""
-        import torch
-
-        tree = torch.tensor(tree_of, device=self.device)
-        branch = torch.tensor(branch_of, device=self.device)
-        same_tree = tree[:, None] == tree[None, :]
-        own_path = (branch[None, :] == 0) | (branch[None, :] == branch[:, None])
-        index = torch.arange(len(tree_of), device=self.device)
-        seen = same_tree & own_path & (index[None, :] <= index[:, None])
-        dtype = getattr(torch, self.dtype)
-        mask = torch.full(seen.shape, torch.finfo(dtype).min, dtype=dtype, device=self.device)
-        return mask.masked_fill_(seen, 0.0)[None, None]
 
     def _alone(
         self, prefix: list[int], branch: list[int], layers: Sequence[int]
     ) -> dict[int, torch.Tensor]:
         """One answer in an ordinary causal forward."""
-        import torch
-
-        ids = prefix + branch
-        hidden = self._forward(ids, list(range(len(ids))), None, layers)
-        rows = torch.tensor([len(prefix) - 1, *range(len(prefix), len(ids))])
+        layout = lay_out([Tree([], [prefix + branch])])
+        rows = [len(prefix) - 1, *range(len(prefix), len(layout.ids))]
+        hidden = self._forward(layout, layers, None)
         return {layer: _take(h.float().cpu(), rows) for layer, h in hidden.items()}
 
     def _forward(
-        self, ids: list[int], positions: list[int], mask: Any, layers: Sequence[int]
+        self, layout: Layout, layers: Sequence[int], plan: Plan | None
     ) -> dict[int, torch.Tensor]:
         """layer -> [N, H] in the backbone's dtype and device."""
         import torch
@@ -166,22 +172,31 @@ class Backbone:
                 + ("" if self.norm else " whose final norm was not found")
                 + "."
             )
-        inputs: dict[str, Any] = {"input_ids": torch.tensor([ids], device=self.device)}
-        if mask is not None:
-            inputs["attention_mask"] = mask
-            inputs["position_ids"] = torch.tensor([positions], device=self.device)
+        inputs: dict[str, Any] = {"input_ids": torch.tensor([layout.ids], device=self.device)}
+        if not layout.is_chain or plan is not None:
+            dtype = getattr(torch, self.dtype)
+            mask = tree_attention.dense_mask(layout, self.device, dtype) if plan is None else None
+            inputs["attention_mask"] = (
+                tree_attention.no_mask(self.device, dtype) if mask is None else mask
+            )
+            inputs["position_ids"] = torch.tensor([layout.positions], device=self.device)
         shallow = [layer for layer in layers if layer < self.num_layers]
-        out = self.model(**inputs, use_cache=False, output_hidden_states=bool(shallow))
+        with tree_attention.planned(plan) if plan is not None else nullcontext():
+            out = self.model(**inputs, use_cache=False, output_hidden_states=bool(shallow))
+        self.num_encoded += len(layout.ids)
         hidden = {layer: self.norm(out.hidden_states[layer])[0] for layer in shallow}
         if self.num_layers in layers:
             hidden[self.num_layers] = out.last_hidden_state[0]
         return hidden
 
 
-def _take(hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+def _take(hidden: torch.Tensor, rows: list[int]) -> torch.Tensor:
     """Rows of [N, H]; row -1 (no token before the first) gives zeros."""
-    taken = hidden[rows.clamp(min=0)]
-    taken[rows < 0] = 0.0
+    import torch
+
+    wanted = torch.tensor(rows)
+    taken = hidden[wanted.clamp(min=0)]
+    taken[wanted < 0] = 0.0
     return taken
 
 
@@ -213,7 +228,7 @@ def load(
     _quiet_transformers()
     try:
         config = AutoConfig.from_pretrained(info.directory, trust_remote_code=False)
-        _cut(config.get_text_config(), depth)
+        decoder_checks.cut(config.get_text_config(), depth)
         model = AutoModelForCausalLM.from_pretrained(
             info.directory,
             config=config,
@@ -233,14 +248,13 @@ def load(
         info=info,
         tokenizer=tokenizer,
         model=decoder,
-        norm=None,
+        norm=decoder_checks.find_norm(decoder, where),
         device=where,
         dtype=dtype,
         num_layers=depth,
-        window=_window(config.get_text_config()),
+        window=decoder_checks.window(config.get_text_config()),
     )
-    backbone.norm = _find_norm(backbone)
-    backbone.attention = "packed" if _packing_agrees(backbone) else "plain"
+    backbone.attention = _choose_attention(backbone)
     log.info(
         "%s to layer %d on %s in %s, attention %s",
         info.name,
@@ -252,77 +266,12 @@ def load(
     return backbone
 
 
-def _cut(config: Any, depth: int) -> None:
-    """Let a config describe only its first `depth` layers."""
-    full = config.num_hidden_layers
-    config.num_hidden_layers = depth
-    for name, value in list(vars(config).items()):
-        if isinstance(value, list) and len(value) == full and name.endswith(("types", "layers")):
-            setattr(config, name, value[:depth])
-
-
-def _window(config: Any) -> int | None:
-    """The sliding window where any layer has one."""
-    window = getattr(config, "sliding_window", None)
-    types = getattr(config, "layer_types", None)
-    if types is not None and not any("sliding" in kind for kind in types):
-        return None
-    return int(window) if window else None
-
-
-def _find_norm(backbone: Backbone) -> Any:
-    """The decoder's final norm, verified: normed raw states are the last hidden state."""
-    import torch
-
-    ids = torch.arange(3, 11, device=backbone.device)[None] % 64
-    places = [backbone.model, getattr(backbone.model, "decoder", None)]
-    for place in places:
-        for name in _NORM_NAMES:
-            norm = getattr(place, name, None)
-            if not isinstance(norm, torch.nn.Module):
-                continue
-            raw: list[torch.Tensor] = []
-            hook = norm.register_forward_pre_hook(lambda _, args, raw=raw: raw.append(args[0]))
-            with torch.inference_mode():
-                last = backbone.model(input_ids=ids, use_cache=False).last_hidden_state
-            hook.remove()
-            with torch.inference_mode():
-                if raw and torch.allclose(norm(raw[-1]), last, atol=1e-5, rtol=1e-4):
-                    return norm
-    log.warning("no final norm found in %s: one layer a pass", type(backbone.model).__name__)
-    return None
-
-
-def _packing_agrees(backbone: Backbone) -> bool:
-    """Whether packed trees give the numbers of answers encoded alone, on fixed random ids."""
-    import torch
-
-    vocab = int(backbone.model.get_input_embeddings().num_embeddings)
-    draw = torch.Generator().manual_seed(0)
-
-    def ids(count: int) -> list[int]:
-        return torch.randint(0, vocab, (count,), generator=draw).tolist()
-
-    trees = [Tree(ids(9), [ids(7), ids(4)]), Tree(ids(3), [ids(5)])]
-    if backbone.window is not None and backbone.window < 16:
-        return False
-    layers = [backbone.num_layers]
-    if backbone.norm is not None and backbone.num_layers > 1:
-        layers.append(backbone.num_layers // 2)
-    try:
-        with torch.inference_mode():
-            packed = backbone._packed(trees, layers)
-            alone = [[backbone._alone(t.prefix, b, layers) for b in t.branches] for t in trees]
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        log.warning("packed attention is not possible: %s", error)
-        return False
-    worst = 0.0
-    for many, ones in zip(packed, alone, strict=True):
-        for a, b in zip(many, ones, strict=True):
-            for layer in layers:
-                gap = (a[layer] - b[layer]).abs().max() / b[layer].abs().max().clamp(min=1e-6)
-                worst = max(worst, float(gap))
-    if worst > _TOLERANCE[backbone.dtype]:
-        log.warning("packed attention differs by %.2g of the states' size: not used", worst)
-        return False
-    return True
+def _choose_attention(backbone: Backbone) -> Attention:
+    """The fastest way that gives the numbers of answers encoded alone."""
+    check = decoder_checks.PackingCheck(backbone)
+    # On a GPU a hundred small kernels a layer would cost more than one masked one.
+    if backbone.device == "cpu" and tree_attention.install(backbone.model):
+        if check.agrees("packed"):
+            return "packed"
+        tree_attention.uninstall(backbone.model)
+    return "masked" if check.agrees("masked") else "plain"

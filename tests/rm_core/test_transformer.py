@@ -118,7 +118,7 @@ def test_an_architecture_that_cannot_be_packed_falls_back_and_says_so(
     build_tokenizer(tmp_path)
     backbone = load(prepare(str(tmp_path), tmp_path / "cache"), device="cpu")
     assert backbone.attention == "plain"
-    assert "packed attention" in caplog.text
+    assert "masked attention is not possible" in caplog.text
     got = backbone.states([Tree([9, 10], [[11, 12], [13]])], [3])[0][0][3][1:]
     with torch.inference_mode():
         out = model.get_decoder()(torch.tensor([[9, 10, 11, 12]])).last_hidden_state[0, 2:]
