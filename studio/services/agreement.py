@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NUM_CLASSES = 4  # the verdicts a, b, tie, both_bad: the first codes of db.models.CHOICES
 NUM_DRAWS = 1000
 MIN_COMMON = 20  # pairs that two annotators must share for a Cohen's kappa of theirs
-NUM_BLOCKS = 50  # into which pairs are put at random for the interval of the mean Cohen's kappa
+MAX_DENSE = 4_000_000  # couples of annotators that are counted without sorting
 SEED = 20_261_122  # of every bootstrap: the same votes give the same interval
 
 
@@ -186,11 +186,16 @@ class Shared:
     Attributes:
         first, second: int64 [Q], the annotators, first < second.
         tables: float64 [Q, K, K], how often the first said the one and the second the other.
+        couple, cell, pair: [E], one entry for every two verdicts on a pair: whose they are, which
+            cell of the table, and the pair, counted from 0.
     """
 
     first: np.ndarray
     second: np.ndarray
     tables: np.ndarray
+    couple: np.ndarray
+    cell: np.ndarray
+    pair: np.ndarray
 
     @property
     def num_common(self) -> np.ndarray:
@@ -201,46 +206,44 @@ def common_verdicts(pair: np.ndarray, rater: np.ndarray, choice: np.ndarray) -> 
     """Count what every two annotators said of the same pairs."""
     import numpy as np
 
-    keys, _ = _common_keys(pair, rater, choice)
-    num_raters = int(rater.max(initial=-1)) + 1
-    cells, counts = _counted(keys, num_raters**2 * NUM_CLASSES**2)
-    couple, cell = cells // NUM_CLASSES**2, cells % NUM_CLASSES**2
-    couples, at = np.unique(couple, return_inverse=True)
-    tables = np.zeros((len(couples), NUM_CLASSES**2))
-    tables[at, cell] = counts
-    first, second = couples // max(num_raters, 1), couples % max(num_raters, 1)
-    return Shared(first, second, tables.reshape(-1, NUM_CLASSES, NUM_CLASSES))
+    num_raters, cells = int(rater.max(initial=-1)) + 1, NUM_CLASSES**2
+    couple, cell, pairs = _every_two(pair, rater, choice, num_raters)
+    if num_raters**2 <= MAX_DENSE:
+        present = np.flatnonzero(np.bincount(couple, minlength=1))
+        place = np.zeros(num_raters**2, dtype=np.int64)
+        place[present] = np.arange(len(present))
+        at = place[couple]
+    else:
+        present, at = np.unique(couple, return_inverse=True)
+    tables = np.bincount(at * cells + cell, minlength=len(present) * cells).astype(float)
+    return Shared(
+        present // max(num_raters, 1),
+        present % max(num_raters, 1),
+        tables.reshape(-1, NUM_CLASSES, NUM_CLASSES),
+        at,
+        cell,
+        pairs,
+    )
 
 
-def _common_keys(
-    pair: np.ndarray, rater: np.ndarray, choice: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """One number for every two verdicts on a pair: who, who, what, what; and the pair of each."""
+def _every_two(
+    pair: np.ndarray, rater: np.ndarray, choice: np.ndarray, num_raters: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every two verdicts on a pair: a number for whose, the table's cell, and the pair's place."""
     import numpy as np
 
-    num_raters = int(rater.max(initial=-1)) + 1
-    order = np.lexsort((rater, pair))
+    order = np.argsort((pair.astype(np.int64) << 32) + rater)
     pair, rater, choice = pair[order], rater[order].astype(np.int64), choice[order].astype(np.int64)
-    keys, pairs, step = [np.empty(0, np.int64)], [pair[:0]], 1
+    place = np.cumsum(np.diff(pair, prepend=pair[:1]) != 0)
+    couples, cells, places, step = [rater[:0]], [choice[:0]], [place[:0]], 1
     while True:  # every vote with the one `step` places on, while that is on the same pair
         same = np.flatnonzero(pair[step:] == pair[:-step])
         if not len(same):
-            return np.concatenate(keys), np.concatenate(pairs)
-        couple = rater[same] * num_raters + rater[same + step]
-        keys.append((couple * NUM_CLASSES + choice[same]) * NUM_CLASSES + choice[same + step])
-        pairs.append(pair[same])
+            return np.concatenate(couples), np.concatenate(cells), np.concatenate(places)
+        couples.append(rater[same] * num_raters + rater[same + step])
+        cells.append(choice[same] * NUM_CLASSES + choice[same + step])
+        places.append(place[same])
         step += 1
-
-
-def _counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct keys and how often each occurs."""
-    import numpy as np
-
-    if size <= 4_000_000:
-        counts = np.bincount(keys)
-        present = np.flatnonzero(counts)
-        return present, counts[present]
-    return np.unique(keys, return_counts=True)
 
 
 def cohen_kappa(table: np.ndarray) -> Estimate:
@@ -261,64 +264,51 @@ def cohen_kappa(table: np.ndarray) -> Estimate:
 
 def cohen_kappas(tables: np.ndarray) -> np.ndarray:
     """Cohen's kappa of each table, [Q] from [Q, K, K]; NaN where both always say the same."""
-    import numpy as np
-
-    total = tables.sum(axis=(1, 2))
-    observed = _divided(np.trace(tables, axis1=1, axis2=2).astype(float), total)
-    product = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1).astype(float)
-    expected = _divided(product, total.astype(float) ** 2)
+    observed, expected = _observed_and_expected(tables)
     return _divided(observed - expected, 1 - expected)
 
 
-def mean_cohen_kappa(
-    pair: np.ndarray, rater: np.ndarray, choice: np.ndarray, shared: Shared
-) -> tuple[Estimate, int]:
-    """The mean of Cohen's kappa over all annotators with MIN_COMMON pairs in common, and how many.
+def _observed_and_expected(tables: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import numpy as np
 
-    The interval is 1.96 standard deviations of a bootstrap that draws blocks of pairs: pairs go
-    into NUM_BLOCKS blocks at random. With very many annotators it makes fewer draws.
+    total = tables.sum(axis=(1, 2)).astype(float)
+    observed = _divided(np.trace(tables, axis1=1, axis2=2).astype(float), total)
+    product = (tables.sum(axis=1) * tables.sum(axis=2)).sum(axis=1).astype(float)
+    return observed, _divided(product, total**2)
+
+
+def mean_cohen_kappa(shared: Shared) -> tuple[Estimate, int]:
+    """The mean of Cohen's kappa over all couples with MIN_COMMON pairs in common, and how many.
+
+    The interval is what a bootstrap over pairs tends to, by its first-order term (the
+    infinitesimal jackknife): drawing anew would count millions of couples of verdicts each time.
     """
     import numpy as np
 
-    is_enough = shared.num_common >= MIN_COMMON
-    kappas = cohen_kappas(shared.tables[is_enough])
-    known = ~np.isnan(kappas)
-    if not known.any():
+    kappas = cohen_kappas(shared.tables)
+    counts = (shared.num_common >= MIN_COMMON) & ~np.isnan(kappas)
+    num = int(counts.sum())
+    if not num:
         return UNKNOWN, 0
-    value, num = float(kappas[known].mean()), int(known.sum())
-    blocks = _tables_by_block(pair, rater, choice, shared, np.flatnonzero(is_enough)[known])
-    num_draws = int(np.clip(4_000_000 // blocks[0].size, 25, 400))
-    weights = np.random.default_rng(SEED).multinomial(
-        NUM_BLOCKS, np.full(NUM_BLOCKS, 1 / NUM_BLOCKS), num_draws
-    )
-    drawn = [
-        np.nanmean(cohen_kappas(np.tensordot(weight.astype(np.float32), blocks, 1)))
-        for weight in weights
-    ]
-    spread = 1.96 * float(np.std(drawn))
-    return Estimate(value, value - spread, value + spread, int(shared.num_common.sum())), num
+    value = float(kappas[counts].mean())
+    slopes = np.zeros((len(kappas), NUM_CLASSES**2))
+    slopes[counts] = _slopes(shared.tables[counts]) / num
+    of_entry = slopes.ravel()[shared.couple * NUM_CLASSES**2 + shared.cell]
+    half = 1.96 * float(np.sqrt((np.bincount(shared.pair, of_entry) ** 2).sum()))
+    return Estimate(value, value - half, value + half, int(shared.num_common[counts].sum())), num
 
 
-def _tables_by_block(
-    pair: np.ndarray, rater: np.ndarray, choice: np.ndarray, shared: Shared, chosen: np.ndarray
-) -> np.ndarray:
-    """The tables of the chosen couples, float32 [NUM_BLOCKS, Q, K, K]."""
+def _slopes(tables: np.ndarray) -> np.ndarray:
+    """How much each kappa grows with one more in each cell, [Q, K * K]."""
     import numpy as np
 
-    num_raters, cells = int(rater.max(initial=-1)) + 1, NUM_CLASSES**2
-    keys, pairs = _common_keys(pair, rater, choice)
-    couples = shared.first[chosen] * num_raters + shared.second[chosen]  # sorted
-    couple = keys // cells
-    at = np.minimum(np.searchsorted(couples, couple), len(couples) - 1)
-    keep = couples[at] == couple
-    # A fixed scramble of the id: neighbours, which share a prompt, go to different blocks.
-    block = (pairs[keep].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
-    place = (block % np.uint64(NUM_BLOCKS)).astype(np.int64) * len(couples) + at[keep]
-    counts = np.bincount(
-        place * cells + keys[keep] % cells, minlength=NUM_BLOCKS * len(couples) * cells
-    )
-    shape = (NUM_BLOCKS, len(couples), NUM_CLASSES, NUM_CLASSES)
-    return counts.reshape(shape).astype(np.float32)
+    total = tables.sum(axis=(1, 2))[:, None, None]
+    observed, expected = (each[:, None, None] for each in _observed_and_expected(tables))
+    rows, columns = tables.sum(axis=2), tables.sum(axis=1)
+    of_observed = (np.eye(NUM_CLASSES) - observed) / total
+    of_expected = (columns[:, :, None] + rows[:, None, :]) / total**2 - 2 * expected / total
+    slopes = (of_observed * (1 - expected) - of_expected * (1 - observed)) / (1 - expected) ** 2
+    return slopes.reshape(len(tables), -1)
 
 
 # --- shares ----------------------------------------------------------------------------------

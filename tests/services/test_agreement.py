@@ -65,9 +65,24 @@ def test_two_annotators_bootstrap_is_that_of_drawing_their_pairs() -> None:
         at = rng.integers(0, len(one), len(one))
         drawn.append(cohen_kappa_score(one[at], other[at]))
     assert [found.low, found.high] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.02)
-    mean, num = agreement.mean_cohen_kappa(*_columns(ratings), shared)
+    mean, num = agreement.mean_cohen_kappa(shared)
     assert (num, mean.value) == (1, pytest.approx(found.value))
-    assert mean.low == pytest.approx(found.low, abs=0.05)
+    assert mean.low == pytest.approx(found.low, abs=0.02)
+
+
+def test_the_means_interval_is_that_of_drawing_pairs() -> None:
+    ratings = _ratings(7, num_pairs=300, num_raters=5)
+    found, num = agreement.mean_cohen_kappa(agreement.common_verdicts(*_columns(ratings)))
+    assert num == 10
+    rng = np.random.default_rng(1)
+    drawn = []
+    for _ in range(200):
+        columns = _columns(ratings[:, rng.integers(0, 300, 300)])
+        again, _ = agreement.mean_cohen_kappa(agreement.common_verdicts(*columns))
+        drawn.append(again.value or 0)
+    assert found.high is not None
+    assert found.low is not None
+    assert (found.high - found.low) / 3.92 == pytest.approx(np.std(drawn), rel=0.15)
 
 
 def test_alphas_bootstrap_is_that_of_drawing_pairs() -> None:
@@ -103,7 +118,7 @@ def test_nothing_to_compare_is_not_a_figure() -> None:
     assert agreement.percent_agreement(Patterns.of(nothing, nothing)) == agreement.UNKNOWN
     assert agreement.human_ceiling(single).value is None
     shared = agreement.common_verdicts(nothing, nothing, nothing)
-    assert agreement.mean_cohen_kappa(nothing, nothing, nothing, shared) == (agreement.UNKNOWN, 0)
+    assert agreement.mean_cohen_kappa(shared) == (agreement.UNKNOWN, 0)
     # Everybody says the same of every pair: chance alone would agree as well.
     same = Patterns.of(np.array([1, 1, 2, 2]), np.zeros(4, dtype=int))
     assert agreement.alpha(same).value is None

@@ -45,9 +45,7 @@ def upgrade() -> None:
             ["project_id"], ["project.id"], name="fk_membership_project_id_project"
         ),
         sa.PrimaryKeyConstraint("id", name="pk_membership"),
-        sa.UniqueConstraint(
-            "account_id", "project_id", name="uq_membership_account_id_project_id"
-        ),
+        sa.UniqueConstraint("account_id", "project_id", name="uq_membership_account_id_project_id"),
     )
     op.create_index("ix_membership_project_id", "membership", ["project_id"])
     op.create_table(
@@ -102,6 +100,14 @@ def upgrade() -> None:
     _add("project", _json("ranking", "{}"))
     _add("checkpoint", _json("promotion", "{}"))
     _add("snapshot", _json("aggregation", "{}"))
+    columns = ("project_id", "annotator", "pair_id", "choice", "purpose", "left_side", "strength")
+    op.create_index(
+        "ix_vote_columns",
+        "vote",
+        [*columns, "imported", "duration_ms", "retracted_at"],
+        sqlite_where=sa.text("retracted_at IS NULL"),
+        postgresql_where=sa.text("retracted_at IS NULL"),
+    )
     op.create_index(
         "uq_vote_adjudication",
         "vote",
@@ -186,7 +192,11 @@ def downgrade() -> None:
         table.drop_column("reason")
         table.drop_column("actor")
     _label_indexes("retracted_at IS NULL")
-    for name, where in (("uq_vote_check", "vote"), ("ix_vote_own", "vote"), ("ix_pair_gold", "pair")):
+    for name, where in (
+        ("uq_vote_check", "vote"),
+        ("ix_vote_own", "vote"),
+        ("ix_pair_gold", "pair"),
+    ):
         op.drop_index(name, where)
     op.drop_index("ix_selection_pair", "selection")
     op.drop_index("ix_slot_priority", "slot")
@@ -198,7 +208,8 @@ def downgrade() -> None:
     with op.batch_alter_table("selection") as table:
         table.drop_constraint("ck_selection_purpose", type_="check")
         table.drop_column("purpose")
-    op.drop_index("uq_vote_adjudication", table_name="vote")
+    for name in ("uq_vote_adjudication", "ix_vote_columns"):
+        op.drop_index(name, table_name="vote")
     op.drop_column("snapshot", "aggregation")
     op.drop_column("checkpoint", "promotion")
     names = ("random_share", "gold_rate", "repeat_rate", "reasons", "aspects", "aggregation")
