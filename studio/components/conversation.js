@@ -1,19 +1,14 @@
-// A prompt with all its turns: roles labelled, long system prompts and old turns folded.
+// A prompt with all its turns: roles labelled, system prompts and earlier turns folded.
 
 const LONG_SYSTEM_PROMPT = 240;
 const LONG_TURN = 2400;
 const ROLE_NAMES = { system: "System", user: "User", assistant: "Assistant", tool: "Tool" };
 
-function plainText(text, className = "") {
-  const block = h("div", { class: `rs-text ${className}`, dir: "auto" });
-  if (text === "") block.append(h("em", { class: "rs-none" }, "(empty)"));
-  else block.textContent = text;
-  return block;
-}
-
-function foldedText(text) {
-  if (text.length <= LONG_TURN) return plainText(text);
-  const block = plainText(text, "folded");
+function foldedText(message, isPlain) {
+  const text = message.content;
+  const block = isPlain ? plainText(text) : richText(message.html, text);
+  if (text.length <= LONG_TURN) return block;
+  block.classList.add("folded");
   const more = h("button", { type: "button", class: "rs-link", "aria-expanded": "false" },
     `Show all (${plural(text.length, "character", "characters")})`);
   more.addEventListener("click", () => {
@@ -24,13 +19,15 @@ function foldedText(text) {
   return h("div", {}, block, more);
 }
 
-function turn(message) {
+function turn(message, isPlain) {
   const role = ROLE_NAMES[message.role] || String(message.role);
   return h("div", { class: "rs-turn", "data-role": message.role },
-    h("div", { class: "rs-role" }, role), foldedText(message.content));
+    h("div", { class: "rs-role" }, role), foldedText(message, isPlain));
 }
 
-function renderConversation(target, messages) {
+// The nodes of a conversation. `isOpen` shows the earlier turns, and `onFold(isOpen)` is told when
+// somebody opens or closes them; what was asked last is always open.
+function conversationNodes(messages, { isPlain = false, isOpen = false, onFold = null } = {}) {
   const parts = [];
   const systems = messages.filter((message) => message.role === "system");
   const turns = messages.filter((message) => message.role !== "system");
@@ -40,16 +37,20 @@ function renderConversation(target, messages) {
       h("summary", {}, isLong
         ? `System prompt (${plural(message.content.length, "character", "characters")})`
         : "System prompt"),
-      plainText(message.content, "quiet")));
+      isPlain ? plainText(message.content, "quiet") : richText(message.html, message.content, "quiet")));
   }
-  // On a phone the answers would start below the screen: only the last turn stays open there.
-  const numShown = globalThis.innerWidth < 760 ? 1 : 3;
-  const numFolded = Math.max(0, turns.length - numShown);
+  const numFolded = Math.max(0, turns.length - 1);
   if (numFolded) {
-    parts.push(h("details", { class: "rs-fold" },
+    const fold = h("details", { class: "rs-fold rs-earlier-turns", open: isOpen },
       h("summary", {}, plural(numFolded, "earlier turn", "earlier turns")),
-      turns.slice(0, numFolded).map(turn)));
+      turns.slice(0, numFolded).map((each) => turn(each, isPlain)));
+    fold.querySelector("summary").addEventListener("click", () => onFold?.(!fold.open));
+    parts.push(fold);
   }
-  parts.push(...turns.slice(numFolded).map(turn));
-  target.replaceChildren(...parts);
+  parts.push(...turns.slice(numFolded).map((each) => turn(each, isPlain)));
+  return parts;
+}
+
+function renderConversation(target, messages, options) {
+  target.replaceChildren(...conversationNodes(messages, options));
 }

@@ -32,8 +32,8 @@ def conversation(elem_id: str) -> gr.HTML:
     return gr.HTML(
         "",
         html_template='<div class="rs-conversation" data-part="turns"></div>',
-        css_template=style("conversation.css"),
-        js_on_load=script("dom.js", "conversation.js", "conversation_view.js"),
+        css_template=style("rich_text.css") + style("conversation.css"),
+        js_on_load=script("dom.js", "rich_text.js", "conversation.js", "conversation_view.js"),
         apply_default_css=False,
         elem_id=elem_id,
     )

@@ -1,40 +1,60 @@
-// The vote card: one pair, its verdict bar, the keys. Queue and sending are in vote_queue.js.
+// The vote card: the keys, the verdict bar and what is said about saving. The pair itself is drawn
+// by pair_view.js, the rest that can be said by vote_extras.js; vote_queue.js fetches and sends.
 
 const VERDICTS = props.verdicts; // [{key, choice, strength, group, label, name}]
-const ACTIONS = props.actions; // [{key, action, label, name}]
+const ACTIONS = props.actions; // [{key, action, label, name}], below the verdicts
+const VIEWS = props.views; // the same, above the pair
 const card = element.querySelector(".rs-card");
 const part = (name) => card.querySelector(`[data-part="${name}"]`);
+const view = new PairView({
+  prompt: part("prompt"), left: part("left-text"), right: part("right-text"), note: part("diff-note"),
+});
+const drawer = new Drawer(part("drawer"));
 let queue = null;
+let guide = null;
 let config = null;
 let shownShowing = null;
+let editing = null; // the side whose answer is being improved
 let seenSince = null; // when the pair came on screen, or null while the page is hidden
 let seenMs = 0;
 
 function keyCap(key) {
-  return h("kbd", { "aria-hidden": "true" }, key);
+  return key ? h("kbd", { "aria-hidden": "true" }, key) : null;
 }
 
-function buildVerdictBar() {
+function actionButton({ key, action, label, name }) {
+  return h("button", {
+    type: "button", class: "rs-action", "data-action": action, "aria-label": name,
+    "aria-keyshortcuts": key || null, onclick: () => act(action),
+  }, h("span", {}, label), keyCap(key));
+}
+
+function buildButtons() {
   for (const group of ["left", "middle", "right"]) {
     part(`verdicts-${group}`).append(...VERDICTS.filter((v) => v.group === group).map((v) => h("button", {
       type: "button", class: "rs-verdict", "data-choice": v.choice, "data-strength": v.strength,
       "aria-label": v.name, "aria-keyshortcuts": v.key, onclick: () => give(v),
     }, h("span", {}, v.label), keyCap(v.key))));
   }
-  part("actions").append(...ACTIONS.map((a) => h("button", {
-    type: "button", class: "rs-action", "data-action": a.action, "aria-label": a.name,
-    "aria-keyshortcuts": a.key, onclick: () => act(a.action),
-  }, h("span", {}, a.label), keyCap(a.key))));
+  part("actions").append(...ACTIONS.map(actionButton));
+  part("tools").append(...VIEWS.map(actionButton));
+  // A key that is held must not judge one pair after the other.
+  part("bar").addEventListener("keydown", (event) => {
+    if (event.repeat && event.key === "Enter") event.preventDefault();
+  });
 }
 
 function buildKeyMap() {
   const rows = [
     ...VERDICTS.map((v) => [v.key, v.name]),
     ["← →", "Left or right is clearly better"],
-    ...ACTIONS.map((a) => [a.key, a.name]),
+    ...[...ACTIONS, ...VIEWS].filter((a) => a.key).map((a) => [a.key, a.name]),
+    ["r", "Reasons: then their digits"],
+    ["a", "Ratings: then 1 to 5 for each row"],
+    ["Space", "Scroll both answers; Shift+Space scrolls back"],
   ];
   part("key-list").append(...rows.map(([key, name]) =>
-    h("tr", {}, h("td", {}, h("kbd", {}, key)), h("td", {}, name))));
+    h("div", {}, h("dt", {}, h("kbd", {}, key)), h("dd", {}, name))));
   part("keys-close").addEventListener("click", () => part("keys").close());
 }
 
@@ -49,19 +69,23 @@ function watchSeen() {
 function showPair(showing) {
   if (shownShowing === showing) return;
   shownShowing = showing;
-  renderConversation(part("prompt"), showing.messages);
-  part("left-text").replaceChildren(plainText(showing.left.text));
-  part("right-text").replaceChildren(plainText(showing.right.text));
+  editing = null;
+  drawer.close();
+  view.show(showing);
   card.dataset.showing = showing.showing_id;
   card.dataset.pair = showing.pair_id;
   seenMs = 0;
   seenSince = document.visibilityState === "visible" ? performance.now() : null;
   if (card.getBoundingClientRect().top < 0) card.scrollIntoView({ block: "start" });
+  drawExtras();
+  const asked = showing.messages.findLast((message) => message.role === "user")?.content || "";
+  part("announce").textContent = `Next pair: ${asked.slice(0, 150)}`;
 }
 
 function blank(title, text, ...buttons) {
   shownShowing = null;
   delete card.dataset.showing;
+  drawer.close();
   part("blank").replaceChildren(h("h2", {}, title), h("p", {}, text),
     h("div", { class: "rs-blank-actions" }, buttons));
 }
@@ -78,7 +102,8 @@ function showEmpty() {
       link("Go to Projects", () => trigger("open_projects"), "primary"), again);
     return;
   }
-  const skipped = progress.skipped ? ` ${plural(progress.skipped, "pair was", "pairs were")} skipped.` : "";
+  const numSkipped = progress.skipped_by_you ?? progress.skipped;
+  const skipped = numSkipped ? ` ${plural(numSkipped, "pair was", "pairs were")} skipped.` : "";
   blank("No pair is left for you",
     (progress.judged_by_you ? `You judged ${plural(progress.judged_by_you, "pair", "pairs")}; ` : "")
     + `${progress.judged} of the project's ${plural(progress.total, "pair", "pairs")} are judged.${skipped} `
@@ -101,11 +126,40 @@ function showState() {
     state = "loading";
     blank("Fetching pairs …", "");
   }
+  view.prepare(queue.pairs.slice(1));
   card.dataset.state = state;
-  for (const button of card.querySelectorAll(".rs-verdict, [data-action=skip], [data-action=flag]")) {
+  for (const button of card.querySelectorAll(".rs-verdict, .rs-action:not([data-action=undo], [data-action=keys], [data-action=guide])")) {
     button.disabled = state !== "pair";
   }
   part("bar").hidden = state === "loading";
+}
+
+function showViews() {
+  const isOn = { plain: preferences.isPlain, together: preferences.isTogether, diff: view.isDiffShown };
+  for (const [action, on] of Object.entries(isOn)) {
+    part("tools").querySelector(`[data-action="${action}"]`).setAttribute("aria-pressed", String(on));
+  }
+}
+
+function drawExtras() {
+  const showing = queue?.pairs[0];
+  const { reasons = [], aspects = [] } = queue?.settings || {};
+  const draft = showing ? queue.drafts.of(showing.showing_id) : {};
+  part("reasons").hidden = !reasons.length;
+  part("reasons").replaceChildren(h("span", { "aria-hidden": "true" }, "Because"),
+    ...reasonChips(reasons, draft.reasons || [], toggleReason));
+  for (const side of ["left", "right"]) {
+    part(`${side}-ratings`).hidden = !aspects.length;
+    part(`${side}-ratings`).replaceChildren(...ratingRows(aspects, side, draft.aspects || {}, rate));
+  }
+  showCommented();
+}
+
+function showCommented() {
+  const showing = queue?.pairs[0];
+  const draft = showing && queue.drafts.of(showing.showing_id);
+  part("actions").querySelector("[data-action=comment]").classList.toggle("given", Boolean(draft?.comment.trim()));
+  part("actions").querySelector("[data-action=edit]").classList.toggle("given", Object.keys(draft?.edits || {}).length > 0);
 }
 
 function showProgress() {
@@ -121,106 +175,179 @@ function showProgress() {
   bar.firstElementChild.style.inlineSize = `${share}%`;
 }
 
-function savedSentence() {
-  const { lastSaved } = queue;
-  if (!lastSaved) return "Every verdict is saved as you give it";
-  const verdict = VERDICTS.find((v) => v.choice === lastSaved.choice && v.strength === lastSaved.strength);
-  const name = verdict ? verdict.name : { skip: "Skipped", flag: "Flagged" }[lastSaved.choice];
-  const surplus = lastSaved.status === "surplus" ? " (the pair had its votes already: kept as surplus)" : "";
-  return `Saved: ${name}${surplus}`;
+// ---- what is said about saving ------------------------------------------------------------------
+
+function savedSentence({ kind, choice, strength, side, status, setAside }) {
+  if (kind === "edit") return `your answer, as better than the ${side} one`;
+  const verdict = VERDICTS.find((v) => v.choice === choice && v.strength === strength);
+  const name = verdict ? verdict.name : { skip: "Skipped", flag: "Flagged" }[choice];
+  const left = [...(setAside?.reasons || []), ...(setAside?.aspects || [])];
+  return name + (status === "surplus" ? " (the pair had its votes already: kept as surplus)" : "")
+    + (left.length ? ` (without what the project no longer offers: ${left.join(", ")})` : "");
 }
 
-function setSaveState(state, text, ...buttons) {
-  const box = part("save");
-  box.dataset.save = state;
+// Where the answers of the pair before came from: nobody may know before the verdict.
+function revealed({ reveal }) {
+  if (!reveal?.left && !reveal?.right) return null;
+  return h("span", { class: "rs-reveal" }, "Left was from ", h("b", {}, reveal.left || "an unnamed source"),
+    ", right from ", h("b", {}, reveal.right || "an unnamed source"));
+}
+
+function setSaveState(state, nodes, ...buttons) {
+  part("save").dataset.save = state;
   const line = part("save-text");
-  if (line.textContent !== text) {
-    const [head, ...rest] = text.split(": ");
-    const detail = state === "saved" ? h("span", { class: "rs-wide" }, `: ${rest.join(": ")}`) : null;
-    line.replaceChildren(...(detail ? [head, detail] : [text]));
-  }
+  const text = nodes.map((node) => node.textContent ?? node).join("");
+  if (line.textContent !== text) line.replaceChildren(...nodes);
   part("save-actions").replaceChildren(...buttons);
 }
 
 function showSaving() {
   const waiting = queue.outbox.waiting();
   const refused = queue.outbox.refused();
-  if (waiting.some((entry) => entry.attempts > 0) && queue.pause) {
+  const { lastSaved } = queue;
+  if (waiting.some((entry) => entry.attempts > 0) && queue.sender.pause) {
     const kept = queue.outbox.isDurable ? "" : " Keep this page open: this browser cannot store them.";
     setSaveState("waiting",
-      `${plural(waiting.length, "vote", "votes")} waiting to be saved: ${queue.waitingFor}. Trying again.${kept}`,
+      [`${plural(waiting.length, "vote", "votes")} waiting to be saved: ${queue.sender.waitingFor}. Trying again.${kept}`],
       link("Try now", () => queue.retryNow(), "small"));
   } else if (waiting.length) {
-    setSaveState("saving", "Saving …");
+    setSaveState("saving", ["Saving …"]);
   } else if (refused.length) {
     setSaveState("refused",
-      `${plural(refused.length, "vote was", "votes were")} refused and not saved: ${sentence(refused[0].refused)}`,
-      link("Dismiss", () => queue.forgetRefused(), "small"));
+      [`${plural(refused.length, "vote was", "votes were")} refused and not saved: ${sentence(refused[0].refused)}`],
+      link("Dismiss", () => queue.sender.forgetRefused(), "small"));
   } else if (queue.note) {
-    setSaveState("note", queue.note);
+    setSaveState("note", [queue.note]);
+  } else if (lastSaved) {
+    setSaveState("saved", [
+      "Saved", h("span", { class: "rs-wide" }, `: ${savedSentence(lastSaved)}`), revealed(lastSaved),
+    ].filter(Boolean));
   } else {
-    setSaveState(queue.lastSaved ? "saved" : "idle", savedSentence());
+    setSaveState("idle", ["Every verdict is saved as you give it"]);
   }
 }
 
 function refresh(what) {
   if (what === "saved") queue.note = "";
   if (what === "pairs" || what === "saved") showState();
+  if (what === "settings") {
+    guide.update(queue.settings.guidelines);
+    const offered = JSON.stringify([queue.settings.reasons, queue.settings.aspects]);
+    if (refresh.offered !== offered) drawExtras();
+    refresh.offered = offered;
+  }
   showProgress();
   showSaving();
 }
 
 // ---- what people do -----------------------------------------------------------------------------
 
-function give({ choice, strength }) {
-  if (card.dataset.state !== "pair") return;
+function isBusyEditing() {
+  if (!editing) return false;
+  queue.note = "Save or cancel your edit first.";
+  showSaving();
+  card.querySelector(".rs-editor")?.focus();
+  return true;
+}
+
+function give({ choice, strength, skipReason = null }) {
+  if (card.dataset.state !== "pair" || isBusyEditing()) return;
   watchSeen();
   queue.note = "";
-  queue.vote(choice, strength, seenMs);
+  queue.vote(choice, strength, seenMs, skipReason);
 }
+
+const DO = {
+  keys: () => part("keys").showModal(),
+  undo: () => queue.undo(),
+  guide: () => guide.toggle(),
+  diff: () => { if (!isBusyEditing()) view.toggleDifference(); },
+  plain: () => {
+    if (isBusyEditing()) return;
+    prefer("isPlain", !preferences.isPlain);
+    view.redraw();
+  },
+  together: () => prefer("isTogether", !preferences.isTogether),
+  skip: () => {
+    const reasons = queue.settings?.skip_reasons || [];
+    const skip = (skipReason) => give({ choice: "skip", strength: null, skipReason });
+    if (drawer.kind === "skip" || !reasons.length) skip(null);
+    else openSkipChooser(drawer, reasons, skip);
+  },
+  flag: () => comment({
+    kind: "flag", label: "What is wrong with this pair?", doneLabel: "Flag it",
+    submit: () => give({ choice: "flag", strength: null }),
+  }),
+  comment: () => comment({ kind: "comment", label: "Comment, saved with your verdict", doneLabel: "Done" }),
+  edit: () => {
+    if (!isBusyEditing()) openEditChooser(drawer, startEditing);
+  },
+};
+const NEEDS_A_PAIR = new Set(["diff", "plain", "together", "skip", "flag", "comment", "edit"]);
 
 function act(action) {
-  if (action === "keys") part("keys").showModal();
-  else if (action === "undo") queue.undo();
-  else give({ choice: action, strength: null });
+  if (!queue || (NEEDS_A_PAIR.has(action) && card.dataset.state !== "pair")) return;
+  DO[action]();
+  showViews();
 }
 
-// The key as printed where it is a letter or digit, else as placed: so that digits work on a
-// French keyboard and letters on a Cyrillic one.
-function pressedKey(event) {
-  const placed = /^(?:Digit|Numpad)([0-9])$/.exec(event.code)?.[1];
-  if (placed && !event.shiftKey) return placed;
-  if (event.key === "?" || event.key.startsWith("Arrow")) return event.key;
-  if (event.shiftKey) return "";
-  if (/^[a-z]$/i.test(event.key)) return event.key.toLowerCase();
-  if (event.key.length === 1 && event.key > "\u007f") return event.code.replace(/^Key/, "").toLowerCase();
-  return event.key;
+function comment(options) {
+  if (isBusyEditing()) return;
+  const { showing_id: id } = queue.pairs[0];
+  openCommentBox(drawer, {
+    ...options,
+    text: queue.drafts.of(id).comment,
+    maxLength: queue.settings?.max_comment || 2000,
+    onInput: (text) => {
+      queue.drafts.change(id, { comment: text });
+      showCommented();
+    },
+  });
 }
 
-// Boxes take every key; the tabs take the arrows only, since focus stays there after a click.
-function isTaken(target, key) {
-  if (!(target instanceof Element)) return false;
-  if (key.startsWith("Arrow") && target.closest("[role=tablist]")) return true;
-  return target.isContentEditable || Boolean(target.closest(
-    "input, textarea, select, [role=listbox], [role=combobox], [role=slider], [role=menu]"));
+function toggleReason(reason, isOn) {
+  const { showing_id: id } = queue.pairs[0];
+  const others = queue.drafts.of(id).reasons.filter((each) => each !== reason);
+  queue.drafts.change(id, { reasons: isOn ? [...others, reason] : others });
 }
 
-function onKey(event) {
-  if (!element.isConnected) {
-    document.removeEventListener("keydown", onKey);
-    return;
-  }
-  if (!queue || element.offsetParent === null || event.defaultPrevented) return;
-  if (event.repeat || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  const key = pressedKey(event);
-  if (isTaken(event.target, key) || document.querySelector("dialog[open]")) return;
-  const arrow = { ArrowLeft: "2", ArrowRight: "6" }[key];
-  const verdict = VERDICTS.find((v) => v.key === (arrow || key));
-  const action = ACTIONS.find((a) => a.key === key);
-  if (!verdict && !action) return;
-  event.preventDefault();
-  if (verdict) give(verdict);
-  else if (action) act(action.action);
+function rate(aspect, side, value) {
+  const { showing_id: id } = queue.pairs[0];
+  const { aspects } = queue.drafts.of(id);
+  const { [side]: _, ...rest } = aspects[aspect] || {};
+  const rated = value === null ? rest : { ...rest, [side]: value };
+  const { [aspect]: __, ...others } = aspects;
+  queue.drafts.change(id, { aspects: Object.keys(rated).length ? { ...others, [aspect]: rated } : others });
+}
+
+function startEditing(side) {
+  const showing = queue.pairs[0];
+  const stop = () => {
+    editing = null;
+    card.querySelector(".rs-editor")?.blur();
+    view.redraw();
+    showCommented();
+  };
+  editing = side;
+  const editor = buildEditor({
+    text: showing[side].text,
+    draft: queue.drafts.of(showing.showing_id).edits[side],
+    onInput: (text) => {
+      const { edits } = queue.drafts.of(showing.showing_id);
+      queue.drafts.change(showing.showing_id, { edits: { ...edits, [side]: text } });
+    },
+    onCancel: stop,
+    onSave: (text) => {
+      queue.note = "";
+      queue.edit(showing, side, text);
+      stop();
+    },
+  });
+  part(`${side}-text`).replaceChildren(editor);
+  const box = editor.querySelector("textarea");
+  box.focus();
+  box.setSelectionRange(0, 0);
+  box.scrollTop = 0;
 }
 
 function open() {
@@ -230,9 +357,13 @@ function open() {
   queue?.stop();
   queue = null;
   shownShowing = null;
+  editing = null;
+  refresh.offered = "";
+  drawExtras();
   if (!config) {
     card.dataset.state = "empty";
     part("bar").hidden = true;
+    part("guide").hidden = true;
     blank("No project is chosen", "Choose a project above, or create one.",
       link("Go to Projects", () => trigger("open_projects"), "primary"));
     return;
@@ -240,13 +371,20 @@ function open() {
   // Whoever has just chosen the project wants to judge: keys would be dead inside the picker.
   const focused = document.activeElement;
   if (focused?.closest("#project-picker")) focused.blur();
+  guide = new GuidelinesPanel({
+    panel: part("guide"), text: part("guide-text"), version: part("guide-version"), news: part("guide-news"),
+    button: part("tools").querySelector("[data-action=guide]"),
+  }, config.scope);
+  guide.draw();
   queue = new VoteQueue({ base: config.base, scope: config.scope, onChange: refresh });
   refresh("pairs");
   queue.start();
 }
 
-buildVerdictBar();
+buildButtons();
 buildKeyMap();
+showViews();
+part("guide-close").addEventListener("click", () => guide.toggle(false));
 document.addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => {
   watchSeen();

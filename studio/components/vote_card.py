@@ -1,8 +1,9 @@
 """The vote card: a prompt, two answers side by side, and a verdict by key, click or touch.
 
-The browser does the work (vote_queue.js keeps pairs ahead and verdicts safe, vote_card.js draws
-and listens); the server's part is the JSON routes under `/api/projects/<id>/label/`. The value of
-the component only says which project: see `vote_card_value`.
+The browser does the work: vote_queue.js keeps pairs ahead, outbox.js keeps verdicts safe,
+pair_view.js draws a pair, vote_extras.js asks for what goes with a verdict, vote_card.js listens.
+The server's part is the JSON routes under `/api/projects/<id>/label/`. The value of the component
+only says which project: see `vote_card_value`.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Action:
-    """One small button below the verdicts and its key."""
+    """A button below the verdicts, or above the pair, and its key; "" has none."""
 
     key: str
-    action: Literal["skip", "flag", "undo", "keys"]
+    action: str
     label: str
     name: str
 
@@ -52,8 +53,30 @@ VERDICTS = (
 ACTIONS = (
     Action("s", "skip", "Skip", "Skip: leave this pair to others"),
     Action("f", "flag", "Flag", "Flag: something is wrong with this pair"),
+    Action("c", "comment", "Comment", "Comment: a note that goes with your verdict"),
+    Action("e", "edit", "Edit", "Edit: write a better answer"),
     Action("u", "undo", "Undo", "Undo your last verdict"),
     Action("?", "keys", "Keys", "Keys: show the key map"),
+)
+VIEWS = (
+    Action("g", "guide", "Guidelines", "Guidelines: open or close them"),
+    Action("d", "diff", "Difference", "Difference: mark the words that only one answer has"),
+    Action("t", "plain", "Plain text", "Plain text: without Markdown, code colours and formulas"),
+    Action("", "together", "Scroll together", "Scroll together: both answers move as one"),
+)
+SCRIPTS = (
+    "dom.js",
+    "preferences.js",
+    "rich_text.js",
+    "conversation.js",
+    "word_diff.js",
+    "pair_view.js",
+    "guidelines_panel.js",
+    "outbox.js",
+    "vote_queue.js",
+    "vote_extras.js",
+    "vote_keys.js",
+    "vote_card.js",
 )
 
 
@@ -73,10 +96,11 @@ def vote_card(value: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template=asset("vote_card.html"),
-        css_template=style("conversation.css") + style("vote_card.css"),
-        js_on_load=script("dom.js", "conversation.js", "vote_queue.js", "vote_card.js"),
+        css_template=style("rich_text.css") + style("conversation.css") + style("vote_card.css"),
+        js_on_load=script(*SCRIPTS),
         apply_default_css=False,
         elem_id="vote-card",
         verdicts=[asdict(verdict) for verdict in VERDICTS],
         actions=[asdict(action) for action in ACTIONS],
+        views=[asdict(action) for action in VIEWS],
     )

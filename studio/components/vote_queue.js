@@ -1,108 +1,25 @@
-// What is still to be shown and what is still to be sent; no DOM in here.
-//
-// A verdict is written to localStorage before it is sent and leaves it only when the server has
-// committed it. It keeps its id for ever, so sending it again can never count twice.
+// What is still to be shown, and the way back; no DOM in here. Sending is in outbox.js.
 
 const PRELOADED_PAIRS = 3;
 const RENEW_EVERY_MS = 60000;
-const REQUEST_TIMEOUT_MS = 15000;
-const LONGEST_PAUSE_MS = 15000;
-// The server has understood these and will not change its mind: sending again is no use.
-const FINAL_STATUSES = new Set([400, 404, 409, 410, 413, 415, 422]);
-
-function newId() {
-  if (globalThis.crypto?.randomUUID) return crypto.randomUUID(); // needs https or localhost
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
-}
-
-class RequestError extends Error {
-  constructor(message, status) {
-    super(message);
-    this.status = status;
-    this.isFinal = FINAL_STATUSES.has(status);
-  }
-}
-
-async function request(url, body) {
-  const stop = new AbortController();
-  const timer = setTimeout(() => stop.abort(), REQUEST_TIMEOUT_MS);
-  try {
-    const options = body === undefined ? {} : {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(body),
-      keepalive: true, // a verdict given just before the tab closes still leaves the browser
-    };
-    const response = await fetch(url, { ...options, signal: stop.signal, cache: "no-store" });
-    const isJson = (response.headers.get("content-type") || "").includes("json");
-    const answer = isJson ? await response.json() : null;
-    if (response.ok && answer) return answer;
-    throw new RequestError(answer?.error || `the server answered ${response.status}`, response.status);
-  } catch (error) {
-    if (error instanceof RequestError) throw error;
-    throw new RequestError("the server cannot be reached", 0);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-// Unsent verdicts, one localStorage entry each, so that two tabs never overwrite each other.
-class Outbox {
-  constructor(scope) {
-    this.prefix = `reward-studio/vote/${scope}/`;
-    this.memory = new Map();
-    this.isDurable = true;
-    try {
-      const keys = Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
-      for (const key of keys) {
-        const entry = JSON.parse(localStorage.getItem(key));
-        this.memory.set(entry.vote.vote_id, { ...entry, attempts: 1 });
-      }
-    } catch (error) {
-      this.isDurable = false;
-      console.warn("Unsent votes of an earlier visit could not be read:", error.message);
-    }
-  }
-  put(entry) {
-    this.memory.set(entry.vote.vote_id, entry);
-    try {
-      localStorage.setItem(this.prefix + entry.vote.vote_id, JSON.stringify(entry));
-    } catch {
-      this.isDurable = false; // storage full or forbidden: the page says so
-    }
-  }
-  remove(voteId) {
-    this.memory.delete(voteId);
-    try {
-      localStorage.removeItem(this.prefix + voteId);
-    } catch {
-      this.isDurable = false;
-    }
-  }
-  entries() {
-    return [...this.memory.values()].sort((a, b) => a.created - b.created);
-  }
-  waiting() {
-    return this.entries().filter((entry) => !entry.refused);
-  }
-  refused() {
-    return this.entries().filter((entry) => entry.refused);
-  }
-}
 
 class VoteQueue {
   constructor({ base, scope, onChange }) {
     this.base = base;
     this.onChange = onChange;
-    this.outbox = new Outbox(scope);
+    this.outbox = new Outbox("vote", scope);
+    this.drafts = new Drafts(scope);
+    this.sender = new Sender({
+      base,
+      outbox: this.outbox,
+      onChange: (what) => this.changed(what),
+      onStored: (entry, answer) => this.stored(entry, answer),
+    });
     this.pairs = [];
     this.voted = new Map(); // showing_id -> showing, judged here and not taken back
-    this.given = []; // {voteId, showingId} of this visit, newest last: what undo steps through
+    this.given = []; // {voteId, showingId, draft} of this visit, newest last: what undo steps through
     this.progress = null;
+    this.settings = null; // reasons, skip_reasons, aspects, guidelines; null until they are here
     this.problem = null; // a sentence, when pairs cannot be fetched
     this.note = "";
     this.isExhausted = false;
@@ -112,19 +29,34 @@ class VoteQueue {
   }
 
   start() {
-    this.pump();
+    this.sender.pump();
+    this.fetchSettings();
     return this.fill();
   }
 
   stop() {
     this.isStopped = true;
+    this.sender.stop();
     clearInterval(this.renewTimer);
-    clearTimeout(this.retryTimer);
     clearTimeout(this.fillTimer);
+    clearTimeout(this.settingsTimer);
   }
 
   changed(what) {
     if (!this.isStopped) this.onChange(what);
+  }
+
+  // Reasons, aspects and guidelines; a lead may change them while people judge.
+  async fetchSettings() {
+    clearTimeout(this.settingsTimer);
+    try {
+      this.settings = await request(`${this.base}/settings`);
+      this.changed("settings");
+    } catch (error) {
+      if (!this.settings && !error.isFinal) {
+        this.settingsTimer = setTimeout(() => this.fetchSettings(), 3000);
+      }
+    }
   }
 
   // Asks for what is missing; never two requests at once.
@@ -141,16 +73,20 @@ class VoteQueue {
     this.isFilling = false;
   }
 
+  // Showings that the server must not send again: on this page, or judged and on their way.
+  held() {
+    const unsent = this.outbox.entries().filter((entry) => (entry.kind || "vote") === "vote");
+    return [...this.pairs, ...unsent.map((entry) => entry.vote)].map((holder) => holder.showing_id);
+  }
+
   async fetchPairs() {
     // The server renews what we hold and gives others; a verdict on its way is held as well.
-    const held = [...this.pairs, ...this.outbox.entries().map((entry) => entry.vote)]
-      .map((holder) => `&exclude=${encodeURIComponent(holder.showing_id)}`);
+    const excluded = this.held().map((id) => `&exclude=${encodeURIComponent(id)}`);
     const numSavedBefore = this.numSaved;
     const count = Math.max(1, PRELOADED_PAIRS - this.pairs.length);
     try {
-      const answer = await request(`${this.base}/next?count=${count}${held.join("")}`);
-      const known = new Set([...this.pairs, ...this.outbox.entries().map((entry) => entry.vote)]
-        .map((holder) => holder.showing_id));
+      const answer = await request(`${this.base}/next?count=${count}${excluded.join("")}`);
+      const known = new Set(this.held());
       const fresh = answer.pairs.filter((pair) => !known.has(pair.showing_id)
         && !this.voted.has(pair.showing_id));
       this.pairs.push(...fresh);
@@ -170,71 +106,58 @@ class VoteQueue {
     }
   }
 
-  vote(choice, strength, durationMs) {
+  vote(choice, strength, durationMs, skipReason = null) {
     const showing = this.pairs.shift();
     if (!showing) return;
-    this.voted.set(showing.showing_id, showing);
+    const { reasons, aspects, comment } = this.drafts.of(showing.showing_id);
     const voteId = newId();
-    this.given.push({ voteId, showingId: showing.showing_id });
-    this.outbox.put({
-      created: Date.now(),
-      attempts: 0,
-      vote: {
-        vote_id: voteId, showing_id: showing.showing_id, choice, strength,
-        reasons: [], comment: "", duration_ms: Math.round(durationMs),
-      },
+    this.voted.set(showing.showing_id, showing);
+    this.given.push({ voteId, showingId: showing.showing_id, draft: { reasons, aspects, comment } });
+    this.outbox.add("vote", {
+      vote_id: voteId, showing_id: showing.showing_id, choice, strength, reasons, aspects, comment,
+      skip_reason: skipReason, duration_ms: Math.round(durationMs),
     });
+    this.drafts.drop(showing.showing_id); // the outbox has it now
     this.changed("pairs");
-    this.pump();
+    this.sender.pump();
   }
 
-  // Sends what waits, one after the other in the order given, so that undo means the last one.
-  async pump() {
-    if (this.isPumping || this.isStopped) return;
-    this.isPumping = true;
-    clearTimeout(this.retryTimer);
-    let entry = null;
-    while (!this.isStopped && (entry = this.outbox.waiting()[0])) {
-      entry.attempts += 1;
-      this.changed("saving");
-      try {
-        const answer = await request(`${this.base}/vote`, entry.vote);
-        this.outbox.remove(entry.vote.vote_id);
-        this.progress = answer.progress || this.progress;
-        this.numSaved += 1;
-        this.pause = 0;
-        this.lastSaved = { ...entry.vote, status: answer.status };
-        if (this.pairs.length < PRELOADED_PAIRS) this.fill();
-      } catch (error) {
-        if (this.pairs.length < PRELOADED_PAIRS) this.fill();
-        if (error.isFinal) {
-          this.outbox.put({ ...entry, refused: error.message });
-        } else {
-          this.waitingFor = error.message;
-          this.pause = Math.min(LONGEST_PAUSE_MS, (this.pause || 500) * 2);
-          this.retryTimer = setTimeout(() => this.pump(), this.pause);
-          break;
-        }
-      }
-      this.changed("saved");
+  // A better answer: counts by itself as a verdict over its parent; the pair stays to be judged.
+  edit(showing, side, text) {
+    const voteId = newId();
+    this.given.push({ voteId, showingId: showing.showing_id, isEdit: true, side, text });
+    this.outbox.add("edit", { vote_id: voteId, showing_id: showing.showing_id, side, text });
+    this.forgetEdit(showing.showing_id, side);
+    this.sender.pump();
+  }
+
+  forgetEdit(showingId, side) {
+    const { [side]: _, ...edits } = this.drafts.of(showingId).edits;
+    this.drafts.change(showingId, { edits });
+  }
+
+  // After each attempt to send; `answer` is missing when it failed.
+  stored(entry, answer) {
+    if (answer) {
+      this.progress = answer.progress || this.progress;
+      this.numSaved += 1;
+      this.lastSaved = {
+        ...entry.vote, kind: entry.kind || "vote", status: answer.status, reveal: answer.reveal, setAside: answer.set_aside,
+      };
     }
-    this.isPumping = false;
-    this.changed("saving");
-  }
-
-  retryNow() {
-    this.pump();
     if (this.pairs.length < PRELOADED_PAIRS) this.fill();
   }
 
-  forgetRefused() {
-    for (const entry of this.outbox.refused()) this.outbox.remove(entry.vote.vote_id);
-    this.changed("saving");
+  retryNow() {
+    this.sender.pump();
+    if (!this.settings) this.fetchSettings();
+    if (this.pairs.length < PRELOADED_PAIRS) this.fill();
   }
 
-  putBack(showing) {
+  putBack(showing, draft) {
     this.voted.delete(showing.showing_id);
     this.pairs = [showing, ...this.pairs.filter((pair) => pair.showing_id !== showing.showing_id)];
+    if (draft) this.drafts.change(showing.showing_id, draft);
   }
 
   // One step back. A verdict that never left the browser is simply dropped; any other is taken
@@ -249,8 +172,7 @@ class VoteQueue {
       const unsent = last && this.outbox.memory.get(last.voteId);
       if (unsent && unsent.attempts === 0) {
         this.outbox.remove(last.voteId);
-        this.putBack(this.voted.get(last.showingId));
-        this.note = "Undone: judge this pair again.";
+        this.takeBack(last, this.voted.get(last.showingId));
       } else {
         await this.undoOnServer(last);
       }
@@ -262,8 +184,19 @@ class VoteQueue {
     this.changed("pairs");
   }
 
+  takeBack(step, showing) {
+    if (step?.isEdit) {
+      const { edits } = this.drafts.of(step.showingId);
+      this.drafts.change(step.showingId, { edits: { ...edits, [step.side]: step.text } });
+      this.note = "Undone: your edited answer does not count any more; its text is kept under Edit.";
+    } else if (showing) {
+      this.putBack(showing, step?.draft);
+      this.note = "Undone: judge this pair again.";
+    }
+  }
+
   async undoOnServer(last) {
-    for (let i = 0; i < 30 && this.outbox.waiting().length && this.isPumping; i += 1) {
+    for (let i = 0; i < 30 && this.outbox.waiting().length && this.sender.isPumping; i += 1) {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     if (this.outbox.waiting().length) {
@@ -273,18 +206,16 @@ class VoteQueue {
     const answer = await request(`${this.base}/undo`, last ? { vote_id: last.voteId } : {});
     this.progress = answer.progress || this.progress;
     this.lastSaved = null;
-    if (last) this.voted.delete(last.showingId);
-    if (answer.showing) {
-      this.putBack(answer.showing);
-      this.note = "Undone: judge this pair again.";
-    } else {
-      this.note = answer.retracted ? "Undone." : "There is no vote of yours to undo.";
-    }
+    if (last && !last.isEdit) this.voted.delete(last.showingId);
+    this.note = answer.retracted ? "Undone." : "There is no vote of yours to undo.";
+    if (answer.retracted) this.takeBack(last, answer.showing);
   }
 
   // Keeps the pairs on this screen ours for as long as somebody is looking at them.
   async renew() {
-    if (this.isStopped || document.visibilityState !== "visible" || !this.pairs.length) return;
+    if (this.isStopped || document.visibilityState !== "visible") return;
+    this.fetchSettings();
+    if (!this.pairs.length) return;
     try {
       const ids = this.pairs.map((pair) => pair.showing_id);
       const { lapsed = [] } = await request(`${this.base}/renew`, { showing_ids: ids });

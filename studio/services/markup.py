@@ -77,9 +77,9 @@ class Deadline:
 
 
 @cache
-def parser() -> MarkdownIt:
-    """The one parser, ready; `render` keeps no state, so threads share it."""
-    md = MarkdownIt("commonmark", {"html": False, "breaks": True, "maxNesting": MAX_NESTING})
+def parser(*, breaks: bool = True) -> MarkdownIt:
+    """The parser, ready; `render` keeps no state, so threads share it."""
+    md = MarkdownIt("commonmark", {"html": False, "breaks": breaks, "maxNesting": MAX_NESTING})
     md.enable(["table", "strikethrough"])
     dollarmath_plugin(
         md,

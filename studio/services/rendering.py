@@ -94,14 +94,20 @@ def _size(html: str) -> int:
 _cache = _Cache(MAX_CACHED_BYTES)
 
 
-def render_markdown(text: str) -> str:
-    """The text as sanitised HTML; "" for an empty text."""
+def render_markdown(text: str, *, is_document: bool = False) -> str:
+    """The text as sanitised HTML; "" for an empty text.
+
+    In chats a new line is one that somebody meant, and is kept; in a document, such as guidelines
+    or a README, lines are filled as in any Markdown file.
+    """
     if not text:
         return ""
-    key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+    digest.update(b"document" if is_document else b"chat")
+    key = digest.digest()
     html = _cache.get(key)
     if html is None:
-        html = _render(text)
+        html = _render(text, is_document=is_document)
         _cache.put(key, html)
     return html
 
@@ -112,7 +118,7 @@ def plain_html(text: str, note: str = "") -> str:
     return _CLEANER.clean(f'{told}<div class="rs-plain">{escape(text)}</div>')
 
 
-def _render(text: str) -> str:
+def _render(text: str, *, is_document: bool) -> str:
     text = text.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8
     if len(text) > MAX_CHARACTERS:
         return plain_html(
@@ -121,7 +127,7 @@ def _render(text: str) -> str:
             "that are shown with their formatting.",
         )
     try:
-        html = parser().render(text, {"deadline": Deadline(MAX_SECONDS)})
+        html = parser(breaks=not is_document).render(text, {"deadline": Deadline(MAX_SECONDS)})
     except TooMuch as reason:
         return plain_html(text, f"Shown as plain text: {reason}.")
     except RecursionError:

@@ -69,33 +69,30 @@ def label(served: tuple[FakeServer, str], page: Page) -> Label:
     return Label(page, fake, url)
 
 
-@pytest.mark.parametrize(
-    ("key", "choice", "strength"),
-    [
-        ("1", "left", 3),
-        ("2", "left", 2),
-        ("3", "left", 1),
-        ("4", "tie", None),
-        ("5", "right", 1),
-        ("6", "right", 2),
-        ("7", "right", 3),
-        ("ArrowLeft", "left", 2),
-        ("ArrowRight", "right", 2),
-        ("x", "both_bad", None),
-        ("s", "skip", None),
-        ("f", "flag", None),
-    ],
-)
-def test_every_key_gives_its_verdict(
-    label: Label, key: str, choice: str, strength: int | None
-) -> None:
+KEYS = {
+    "1": ("left", 3),
+    "2": ("left", 2),
+    "3": ("left", 1),
+    "4": ("tie", None),
+    "5": ("right", 1),
+    "6": ("right", 2),
+    "7": ("right", 3),
+    "ArrowLeft": ("left", 2),
+    "ArrowRight": ("right", 2),
+    "x": ("both_bad", None),
+    "s": ("skip", None),  # without reasons to choose from, it skips at once
+}
+
+
+def test_every_key_gives_its_verdict(label: Label) -> None:
     label.open().shows(1)
-    label.press(key)
-    label.shows(2)
+    for number, key in enumerate(KEYS, start=1):
+        label.press(key)
+        label.shows(number + 1)
     label.saving("saved")
-    assert label.given() == [(1, choice, strength)]
-    vote = next(iter(label.fake.votes.values()))
-    assert 0 <= vote["duration_ms"] < 60_000
+    expected = [(number, *verdict) for number, verdict in enumerate(KEYS.values(), start=1)]
+    assert label.given() == expected
+    assert all(0 <= vote["duration_ms"] < 60_000 for vote in label.fake.votes.values())
 
 
 def test_buttons_give_the_same_verdicts_as_keys(label: Label) -> None:
@@ -314,29 +311,6 @@ def test_a_project_without_pairs_says_where_they_come_from(label: Label) -> None
     expect(label.page.get_by_role("button", name="Go to Projects")).to_be_visible()
 
 
-NASTY = (
-    "<script>window.hacked = 1</script>",
-    "<img src=x onerror='window.hacked = 1'>",
-    "${window.hacked = 1}",
-    "{{constructor.constructor('window.hacked = 1')()}}",
-    "`;window.hacked = 1;`",
-    "</textarea><svg onload='window.hacked = 1'>",
-    "javascript:window.hacked=1",
-)
-
-
-@pytest.mark.parametrize("text", NASTY)
-def test_markup_is_shown_as_text_and_never_runs(label: Label, text: str) -> None:
-    system = {"role": "system", "content": text}
-    turn = {"role": "user", "content": text}
-    odd = {"role": f"<b>{text}</b>", "content": text}
-    label.fake.pairs = [showing(1, [system, turn, odd, turn], text, text)]
-    label.open()
-    expect(label.page.locator('[data-part="left-text"] .rs-text')).to_have_text(text)
-    assert label.page.locator(f"{CARD} script, {CARD} img, {CARD} svg").count() == 0
-    assert label.page.evaluate("window.hacked") is None
-
-
 def test_whitespace_direction_and_empty_answers_are_kept(label: Label) -> None:
     text = "  two\n\n    indented\ttab  "
     label.fake.pairs = [showing(1, [{"role": "user", "content": "سؤال؟"}], text, "")]
@@ -360,8 +334,8 @@ def test_long_system_prompts_and_old_turns_are_folded(label: Label) -> None:
     label.open()
     prompt = label.page.locator('[data-part="prompt"]')
     expect(prompt.get_by_text("turn 4")).to_be_visible()
-    expect(prompt.get_by_text("turn 0")).to_be_hidden()
-    prompt.get_by_text("2 earlier turns").click()
+    expect(prompt.get_by_text("turn 3")).to_be_hidden()
+    prompt.get_by_text("4 earlier turns").click()
     expect(prompt.get_by_text("turn 0")).to_be_visible()
     expect(prompt.get_by_text("Rules. Rules.")).to_be_hidden()
     prompt.get_by_text("System prompt (1,400 characters)").click()

@@ -25,6 +25,7 @@ from fastapi.responses import JSONResponse
 
 from studio.components.token_heatmap import heatmap_value, token_heatmap
 from studio.components.vote_card import vote_card, vote_card_value
+from studio.services.rendering import render_markdown
 from studio.theme import CSS, HEAD, theme
 
 
@@ -39,6 +40,8 @@ class FakeServer:
     fail: bool = False  # answer 503
     lose_answers: int = 0  # store the vote, then answer 503, this many times
     delay_s: float = 0.0
+    settings: dict[str, Any] = field(default_factory=lambda: settings())
+    edits: dict[str, dict] = field(default_factory=dict)  # by vote_id
 
     def showings(self) -> list[dict]:
         judged = {vote["showing_id"] for vote in self.votes.values()}
@@ -59,13 +62,35 @@ class FakeServer:
         }
 
 
+def settings(**changes: Any) -> dict[str, Any]:
+    """What the card asks for beside the pairs; by default nothing beyond the verdict."""
+    guidelines = {"version": 1, "text": "", "html": ""}
+    return {
+        "project": "kindness",
+        "reasons": [],
+        "skip_reasons": [],
+        "aspects": [],
+        "guidelines": guidelines,
+        "wanted_votes": 1,
+        "max_comment": 2000,
+    } | changes
+
+
+def guidelines(version: int, text: str) -> dict[str, Any]:
+    return {"version": version, "text": text, "html": render_markdown(text, is_document=True)}
+
+
+def rendered(text: str) -> dict[str, str]:
+    return {"text": text, "html": render_markdown(text)}
+
+
 def showing(number: int, messages: list[dict], left: str, right: str) -> dict[str, Any]:
     return {
         "showing_id": number,
         "pair_id": 1000 + number,
-        "messages": messages,
-        "left": {"text": left},
-        "right": {"text": right},
+        "messages": [{**each, "html": render_markdown(each["content"])} for each in messages],
+        "left": rendered(left),
+        "right": rendered(right),
         "lease_until": "2099-01-01T00:00:00+00:00",
     }
 
@@ -105,13 +130,41 @@ def _routes(app: FastAPI, fake: FakeServer) -> None:
         if fake.lose_answers:
             fake.lose_answers -= 1
             return broken()
-        return {"status": status, "vote_id": vote["vote_id"], "progress": fake.progress()}
+        return {
+            "status": status,
+            "vote_id": vote["vote_id"],
+            "progress": fake.progress(),
+            "reveal": {"left": "model-one", "right": None},
+            "set_aside": {"reasons": [], "aspects": []},
+        }
+
+    @app.get(base + "/settings")
+    def card_settings():
+        return broken() if fake.fail else fake.settings
+
+    @app.post(base + "/edit")
+    def edit(body: dict):
+        fake.num_vote_requests += 1
+        if fake.fail:
+            return broken()
+        fake.edits.setdefault(body["vote_id"], body)
+        if fake.lose_answers:
+            fake.lose_answers -= 1
+            return broken()
+        return {
+            "status": "stored",
+            "vote_id": body["vote_id"],
+            "pair_id": 5000,
+            "progress": fake.progress(),
+        }
 
     @app.post(base + "/undo")
     def undo(body: dict):
         if fake.fail:
             return broken()
         vote_id = body.get("vote_id") or next(reversed(fake.votes), None)
+        if fake.edits.pop(vote_id, None):
+            return {"retracted": vote_id, "showing": None, "progress": fake.progress()}
         vote = fake.votes.pop(vote_id, None)
         pair = next((p for p in fake.pairs if vote and p["showing_id"] == vote["showing_id"]), None)
         return {
@@ -207,7 +260,16 @@ def main() -> None:
         for n, row in enumerate(rows, start=1)
     ]
     longest = max(rows[:80], key=lambda row: len(row["chosen"]))
-    app = build(FakeServer(pairs), comparison_of(longest["chosen"], longest["rejected"]))
+    asked = settings(
+        reasons=["More accurate", "Clearer", "Safer", "Follows the instructions"],
+        skip_reasons=["I cannot judge this", "Not my language", "Too long"],
+        aspects=["Helpful", "Correct"],
+        guidelines=guidelines(
+            2, "# What to prefer\n\n- **True** before *nice*\n- `code` that runs"
+        ),
+    )
+    fake = FakeServer(pairs, settings=asked)
+    app = build(fake, comparison_of(longest["chosen"], longest["rejected"]))
     with serve(app, 7999):
         threading.Event().wait()
 

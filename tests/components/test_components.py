@@ -27,7 +27,13 @@ from studio.components.train_panel import (
     run_value,
     train_panel,
 )
-from studio.components.vote_card import ACTIONS, VERDICTS, vote_card, vote_card_value
+from studio.components.vote_card import (
+    ACTIONS,
+    VERDICTS,
+    VIEWS,
+    vote_card,
+    vote_card_value,
+)
 from studio.theme import CSS, HEAD, theme
 
 MAKERS = [
@@ -69,10 +75,10 @@ def test_a_style_that_gradio_would_rewrite_is_refused(monkeypatch: pytest.Monkey
         assets.style("bad.css")
 
 
-def test_keys_are_unique_and_leave_those_of_later_features_alone() -> None:
-    keys = [each.key for each in (*VERDICTS, *ACTIONS)]
+def test_keys_are_unique_and_stronger_verdicts_stand_further_out() -> None:
+    keys = [each.key for each in (*VERDICTS, *ACTIONS, *VIEWS) if each.key]
     assert len(set(keys)) == len(keys)
-    assert not {"d", "e", "c"} & set(keys)
+    assert not {"r", "a"} & set(keys)  # reasons and ratings, in vote_keys.js
     assert [v.key for v in VERDICTS if v.choice == "left"] == ["1", "2", "3"]
     assert [v.strength for v in VERDICTS if v.choice == "left"] == [3, 2, 1]
     assert [v.strength for v in VERDICTS if v.choice == "right"] == [1, 2, 3]

@@ -24,6 +24,7 @@ def test_what_answers_use_is_formatted() -> None:
     assert '<td style="text-align:right" dir="auto">2</td>' in html
     assert '<span class="k">def</span>' in html
     assert "&lt;b&gt;" in html
+    assert "one two" in render_markdown("one\ntwo", is_document=True).replace("\n", " ")
     assert render_markdown("") == ""
 
 
