@@ -35,6 +35,12 @@ class Check:
     num_candidates: int
 
 
+def count_gold(s: Session, project_id: int) -> int:
+    """The project's gold pairs."""
+    gold = (Pair.project_id == project_id, Pair.gold_choice.is_not(None))
+    return s.scalar(select(func.count()).where(*gold)) or 0
+
+
 def draw_gold(s: Session, project_id: int, annotator: str, chance: random.Random) -> Check | None:
     """A gold pair that the annotator was never shown, or None."""
     seen = (

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,6 +78,7 @@ class NewPair:
     meta: dict[str, Any] = field(default_factory=dict)
     votes: tuple[NewVote, ...] = ()
     gold_choice: str | None = None
+    sources: tuple[str | None, str | None] = (None, None)  # who wrote each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +183,18 @@ def _add_prompts(s: Session, project_id: int, keyed: list[_Keyed], now: datetime
 def _add_responses(
     s: Session, keyed: list[_Keyed], prompt_ids: dict[str, int], now: datetime
 ) -> dict[str, int]:
-    by_hash: dict[str, tuple[int, str]] = {}
+    by_hash: dict[str, tuple[int, str, str | None]] = {}
     for each in keyed:
-        by_hash[each.response_a] = (prompt_ids[each.prompt], each.text_a)
-        by_hash[each.response_b] = (prompt_ids[each.prompt], each.text_b)
+        source_a, source_b = each.new.sources[:: -1 if each.flipped else 1]
+        by_hash[each.response_a] = (prompt_ids[each.prompt], each.text_a, source_a)
+        by_hash[each.response_b] = (prompt_ids[each.prompt], each.text_b, source_b)
     ids = _response_ids(s, by_hash)
     rows = [
         {
-            "prompt_id": prompt_id, "content_hash": key, "text": text, "source": None,
+            "prompt_id": prompt_id, "content_hash": key, "text": text, "source": source,
             "created_at": now,
         }
-        for key, (prompt_id, text) in by_hash.items()
+        for key, (prompt_id, text, source) in by_hash.items()
         if key not in ids
     ]  # fmt: skip
     _insert_missing(s, Response, rows)
@@ -336,6 +339,7 @@ class PairText:
     meta: dict[str, Any]
 
 
+@cache
 def select_pairs() -> sa.Select[Any]:
     """Selects the columns of PairText, in order; add conditions on `Pair`."""
     a, b = aliased(Response), aliased(Response)
@@ -363,15 +367,20 @@ def get_pairs(s: Session, project_id: int, pair_ids: Sequence[int]) -> dict[int,
 
 def get_sources(s: Session, pair_id: int) -> tuple[str | None, str | None]:
     """Who or what wrote `response_a` and `response_b`."""
+    row = s.execute(_sources_statement(), {"b_pair": pair_id}).one()
+    return row[0], row[1]
+
+
+@cache
+def _sources_statement() -> sa.Executable:
     a, b = aliased(Response), aliased(Response)
-    row = s.execute(
+    return (
         select(a.source, b.source)
         .select_from(Pair)
         .join(a, a.id == Pair.response_a_id)
         .join(b, b.id == Pair.response_b_id)
-        .where(Pair.id == pair_id)
-    ).one()
-    return row[0], row[1]
+        .where(Pair.id == slots.bound("pair"))
+    )
 
 
 @dataclass(frozen=True, slots=True)

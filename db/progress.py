@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.models import FILLING, Pair, Slot, Vote
-from db.slots import LABEL, count_unfilled, is_free, voted_by
+from db.slots import LABEL, bound, count_unfilled, is_free, voted_by
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,41 @@ class OwnTally:
 
 def project_tally(s: Session, project_id: int) -> ProjectTally:
     """Counts everything; takes about a second for a million votes."""
-    rows = s.execute(
-        select(Vote.imported, Vote.choice, Vote.surplus, func.count())
-        .where(Vote.project_id == project_id, Vote.retracted_at.is_(None), Vote.purpose == LABEL)
-        .group_by(Vote.imported, Vote.choice, Vote.surplus)
-    ).all()
+    values = {"b_project": project_id}
+    votes, pairs, judged, heldout = _tally_statements()
+    rows = s.execute(votes, values).all()
     people: Counter[str] = Counter()
     for imported, choice, _, number in rows:
         if not imported:
             people[choice] += number
-    pairs = select(Pair.split, func.count()).where(Pair.project_id == project_id)
-    unfilled = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))
+    return ProjectTally(
+        judged=s.scalar(judged, values) or 0,
+        total=s.scalar(pairs, values) or 0,
+        votes_by_people=sum(people[choice] for choice in FILLING),
+        votes_imported=sum(row[3] for row in rows if row[0]),
+        skipped=people["skip"],
+        flagged=people["flag"],
+        surplus=sum(row[3] for row in rows if row[2]),
+        num_unfilled=count_unfilled(s, project_id),
+        num_unfilled_heldout=s.scalar(heldout, values) or 0,
+    )
+
+
+@cache
+def _tally_statements() -> tuple[sa.Select[Any], ...]:
+    labels = (
+        Vote.project_id == bound("project"), Vote.retracted_at.is_(None), Vote.purpose == LABEL,
+    )  # fmt: skip
+    votes = (
+        select(Vote.imported, Vote.choice, Vote.surplus, func.count())
+        .where(*labels)
+        .group_by(Vote.imported, Vote.choice, Vote.surplus)
+    )
+    pairs = select(func.count()).where(Pair.project_id == bound("project"))
+    judged = select(func.count(Vote.pair_id.distinct())).where(*labels, Vote.choice.in_(FILLING))
+    unfilled = select(Slot.pair_id).where(
+        Slot.project_id == bound("project"), Slot.vote_id.is_(None)
+    )
     open_pairs = unfilled.distinct().subquery()
     heldout = (
         select(func.count())
@@ -78,41 +105,30 @@ def project_tally(s: Session, project_id: int) -> ProjectTally:
         .join(Pair, Pair.id == open_pairs.c.pair_id)
         .where(Pair.split == "heldout")
     )
-    judged = select(func.count(Vote.pair_id.distinct())).where(
-        Vote.project_id == project_id,
-        Vote.retracted_at.is_(None),
-        Vote.choice.in_(FILLING),
-        Vote.purpose == LABEL,
-    )
-    return ProjectTally(
-        judged=s.scalar(judged) or 0,
-        total=sum(row[1] for row in s.execute(pairs.group_by(Pair.split))),
-        votes_by_people=sum(people[choice] for choice in FILLING),
-        votes_imported=sum(row[3] for row in rows if row[0]),
-        skipped=people["skip"],
-        flagged=people["flag"],
-        surplus=sum(row[3] for row in rows if row[2]),
-        num_unfilled=count_unfilled(s, project_id),
-        num_unfilled_heldout=s.scalar(heldout) or 0,
-    )
+    return votes, pairs, judged, heldout
 
 
 def own_tally(s: Session, project_id: int, annotator: str) -> OwnTally:
     """What the annotator has given until now."""
-    rows = s.execute(
-        select(Vote.purpose, Vote.choice, func.count(), func.count(Vote.showing_id))
-        .where(
-            Vote.project_id == project_id,
-            Vote.annotator == annotator,
-            Vote.retracted_at.is_(None),
-        )
-        .group_by(Vote.purpose, Vote.choice)
-    ).all()
+    rows = s.execute(_own_statement(), {"b_project": project_id, "b_annotator": annotator}).all()
     return OwnTally(
         judged=sum(row[2] for row in rows if row[1] in FILLING and row[0] != "adjudication"),
         skipped=sum(row[2] for row in rows if row[1] == "skip"),
         num_labels=sum(row[3] for row in rows if row[0] == "label"),
         num_checks=sum(row[2] for row in rows if row[0] in ("gold", "repeat")),
+    )
+
+
+@cache
+def _own_statement() -> sa.Select[Any]:
+    return (
+        select(Vote.purpose, Vote.choice, func.count(), func.count(Vote.showing_id))
+        .where(
+            Vote.project_id == bound("project"),
+            Vote.annotator == bound("annotator"),
+            Vote.retracted_at.is_(None),
+        )
+        .group_by(Vote.purpose, Vote.choice)
     )
 
 
@@ -122,42 +138,41 @@ def count_closed_to(s: Session, project_id: int, annotator: str, now: datetime) 
     Because they judged, skipped or flagged them, because they are paused, or because others hold
     every slot that is left. The exceptions are few, and each is found by an index.
     """
+    values = {"b_project": project_id, "b_annotator": annotator, "b_now": now}
+    closed, leased_away = _closed_statements()
+    return (s.scalar(closed, values) or 0) + (s.scalar(leased_away, values) or 0)
+
+
+@cache
+def _closed_statements() -> tuple[sa.Select[Any], sa.Select[Any]]:
     voted = select(Vote.pair_id).where(
-        Vote.project_id == project_id,
-        Vote.annotator == annotator,
+        Vote.project_id == bound("project"),
+        Vote.annotator == bound("annotator"),
         Vote.retracted_at.is_(None),
         Vote.purpose == LABEL,
     )
-    paused = select(Pair.id).where(Pair.project_id == project_id, Pair.status == "paused")
+    paused = select(Pair.id).where(Pair.project_id == bound("project"), Pair.status == "paused")
     closed = voted.union(paused).subquery()
-    closed_pair = closed.c.pair_id
-    unfilled = select(Slot.id).where(Slot.pair_id == closed_pair, Slot.vote_id.is_(None)).exists()
-    num_closed = s.scalar(select(func.count()).select_from(closed).where(unfilled)) or 0
-    return num_closed + _count_leased_away(s, project_id, annotator, now)
-
-
-def _count_leased_away(s: Session, project_id: int, annotator: str, now: datetime) -> int:
-    """Open pairs, not voted on by the annotator, of which others hold every unfilled slot."""
+    unfilled = select(Slot.id).where(Slot.pair_id == closed.c.pair_id, Slot.vote_id.is_(None))
+    # Open pairs, not voted on by the annotator, of which others hold every unfilled slot.
     reachable = aliased(Slot)
-    return (
-        s.scalar(
-            select(func.count(Slot.pair_id.distinct()))
-            .join(Pair, Pair.id == Slot.pair_id)
-            .where(
-                Slot.project_id == project_id,
-                Slot.lease_until >= now,
-                Slot.vote_id.is_(None),
-                Slot.annotator != annotator,
-                Pair.status == "open",
-                ~voted_by(Slot, annotator),
-                ~select(reachable.id)
-                .where(
-                    reachable.pair_id == Slot.pair_id,
-                    reachable.vote_id.is_(None),
-                    or_(is_free(reachable, now), reachable.annotator == annotator),
-                )
-                .exists(),
-            )
-        )
-        or 0
+    is_reachable = select(reachable.id).where(
+        reachable.pair_id == Slot.pair_id,
+        reachable.vote_id.is_(None),
+        or_(is_free(reachable, bound("now")), reachable.annotator == bound("annotator")),
     )
+    leased_away = (
+        select(func.count(Slot.pair_id.distinct()))
+        .join(Pair, Pair.id == Slot.pair_id)
+        .where(
+            Slot.project_id == bound("project"),
+            Slot.lease_until >= bound("now"),
+            Slot.vote_id.is_(None),
+            Slot.annotator != bound("annotator"),
+            Pair.status == "open",
+            ~voted_by(Slot, bound("annotator")),
+            ~is_reachable.exists(),
+        )
+    )
+    num_closed = select(func.count()).select_from(closed).where(unfilled.exists())
+    return num_closed, leased_away

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.models import Pair, Selection, Slot
-from db.slots import free
+from db.slots import bound, free
 
 
 def add_showing(
@@ -46,26 +47,30 @@ def open_showings(s: Session, project_id: int, annotator: str) -> list[Selection
     has taken the slot. Without a slot stand gold pairs, repeats, and what *undo* gave back when no
     slot was left.
     """
+    values = {"b_project": project_id, "b_annotator": annotator}
+    return list(s.scalars(_open_statement(), values))
+
+
+@cache
+def _open_statement() -> sa.Select[tuple[Selection]]:
     held = and_(
         Slot.id.is_not(None),
-        Slot.annotator == annotator,
+        Slot.annotator == bound("annotator"),
         Slot.pair_id == Selection.pair_id,
         Slot.vote_id.is_(None),
     )
-    return list(
-        s.scalars(
-            select(Selection)
-            .outerjoin(Slot, Slot.id == Selection.slot_id)
-            .join(Pair, Pair.id == Selection.pair_id)
-            .where(
-                Selection.project_id == project_id,
-                Selection.annotator == annotator,
-                Selection.closed_at.is_(None),
-                Pair.status == "open",
-                or_(Selection.slot_id.is_(None), held),
-            )
-            .order_by(Selection.id)
+    return (
+        select(Selection)
+        .outerjoin(Slot, Slot.id == Selection.slot_id)
+        .join(Pair, Pair.id == Selection.pair_id)
+        .where(
+            Selection.project_id == bound("project"),
+            Selection.annotator == bound("annotator"),
+            Selection.closed_at.is_(None),
+            Pair.status == "open",
+            or_(Selection.slot_id.is_(None), held),
         )
+        .order_by(Selection.id)
     )
 
 

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import func, literal_column, or_, select, update
@@ -70,6 +71,41 @@ def add_slots(
         s.connection().execute(sa.insert(Slot.__table__), rows)  # type: ignore[arg-type]
 
 
+def resize(
+    s: Session, project_id: int, wanted_votes: int, after_pair: int, num_pairs: int
+) -> int | None:
+    """Give the next pairs of the queue as many slots as votes are wanted.
+
+    Filled and leased slots stay, and a pair that never had a slot gets none. Returns the last pair
+    looked at, or None when there was none left.
+    """
+    rows = s.execute(
+        select(Slot.pair_id, func.count(), func.max(Slot.n), func.max(Slot.position))
+        .where(Slot.project_id == project_id, Slot.pair_id > after_pair)
+        .group_by(Slot.pair_id)
+        .order_by(Slot.pair_id)
+        .limit(num_pairs)
+    ).all()
+    new = [
+        {"project_id": project_id, "pair_id": pair_id, "n": last + extra, "position": position}
+        for pair_id, number, last, position in rows
+        for extra in range(1, wanted_votes - number + 1)
+    ]
+    if new:
+        s.connection().execute(sa.insert(Slot.__table__), new)  # type: ignore[arg-type]
+    for pair_id, number, _, _ in rows:
+        if number > wanted_votes:
+            unused = select(Slot.id).where(
+                Slot.pair_id == pair_id, Slot.vote_id.is_(None), Slot.annotator.is_(None)
+            )
+            surplus = unused.order_by(Slot.n.desc()).limit(number - wanted_votes)
+            s.execute(
+                sa.delete(Slot).where(Slot.id.in_(surplus.with_for_update(skip_locked=True))),
+                execution_options={"synchronize_session": False},
+            )
+    return rows[-1][0] if rows else None
+
+
 def close_open(s: Session, pair_ids: Sequence[int]) -> None:
     """Take the unfilled slots of these pairs away; a vote still on its way becomes surplus."""
     if pair_ids:
@@ -79,11 +115,16 @@ def close_open(s: Session, pair_ids: Sequence[int]) -> None:
         )
 
 
-def is_free(slot: type[Slot], now: datetime) -> sa.ColumnElement[bool]:
+def bound(name: str) -> sa.BindParameter[Any]:
+    """A parameter of a statement that is built once: building one takes longer than running it."""
+    return sa.bindparam(f"b_{name}")
+
+
+def is_free(slot: type[Slot], now: Any) -> sa.ColumnElement[bool]:
     return or_(slot.annotator.is_(None), slot.lease_until < now)
 
 
-def voted_by(slot: type[Slot], annotator: str) -> sa.ColumnElement[bool]:
+def voted_by(slot: type[Slot], annotator: Any) -> sa.ColumnElement[bool]:
     """The annotator has a standing vote (a skip or flag too) on the slot's pair."""
     return (
         select(Vote.id)
@@ -97,159 +138,125 @@ def voted_by(slot: type[Slot], annotator: str) -> sa.ColumnElement[bool]:
     )
 
 
+# Orders in which a queue can be gone through: all pairs at random, or training pairs as they were
+# imported or as they were ranked.
+Order = Literal["walk", "import", "rank"]
+
+
 def claim(
     s: Session, project_id: int, annotator: str, *, now: datetime, lease_until: datetime,
-    after: float,
+    order: Order = "walk", after: float,
 ) -> ClaimedSlot | None:  # fmt: skip
     """Lease the next slot in the queue that this annotator may have, or None if there is none.
 
     Looks behind `after` first, where the annotator was last, then from the start of the queue:
-    so a claim does not walk again over all that the annotator has judged already.
+    so a claim does not walk again over all that the annotator has judged already. `after` is a
+    position in the walk, a pair's id in the order of import; a ranking is looked at from the top.
     """
+    values = {
+        "b_project": project_id, "b_annotator": annotator, "b_now": now, "b_until": lease_until,
+        "b_after": after,
+    }  # fmt: skip
     for ahead in (True, False):
-        slot = aliased(Slot)
-        place = slot.position > after if ahead else slot.position <= after
-        candidate = _free_for(slot, slot.id, project_id, annotator, now).where(place)
-        claimed = _claim(s, candidate.order_by(slot.position, slot.id), slot, annotator, now,
-                         lease_until)  # fmt: skip
-        if claimed is not None:
-            return claimed
+        row = s.execute(_claim_statement(order, ahead), values).first()
+        if row is not None:
+            return ClaimedSlot(*row)
+        if order == "rank":
+            break
     return None
 
 
 def peek(
-    s: Session, project_id: int, annotator: str, *, now: datetime, after: float
-) -> Candidate | None:
+    s: Session, project_id: int, annotator: str, *, now: datetime, order: Order = "walk",
+    after: float,
+) -> Candidate | None:  # fmt: skip
     """What `claim` would lease, without leasing it."""
+    values = {"b_project": project_id, "b_annotator": annotator, "b_now": now, "b_after": after}
     for ahead in (True, False):
-        slot = aliased(Slot)
-        place = slot.position > after if ahead else slot.position <= after
-        row = s.execute(
-            _free_for(slot, slot.pair_id, project_id, annotator, now)
-            .add_columns(slot.position, Pair.split)
-            .where(place)
-            .order_by(slot.position, slot.id)
-            .limit(1)
-        ).first()
+        row = s.execute(_peek_statement(order, ahead), values).first()
         if row is not None:
             return Candidate(*row)
+        if order == "rank":
+            break
     return None
 
 
-def claim_ranked(
-    s: Session, project_id: int, annotator: str, *, now: datetime, lease_until: datetime
-) -> ClaimedSlot | None:
-    """Lease a slot of the training pair that the newest ranking puts first among the free ones."""
+@cache
+def _claim_statement(order: Order, ahead: bool) -> sa.Executable:
+    slot, chosen = aliased(Slot), Slot.__table__.c
+    candidate = _candidates(slot, order, ahead).with_only_columns(slot.id)
+    locked = candidate.with_for_update(skip_locked=True, of=slot).scalar_subquery()
+    return (
+        sa.update(Slot.__table__)  # type: ignore[arg-type]
+        .where(chosen.id == locked, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
+        .values(annotator=bound("annotator"), lease_until=bound("until"))
+        .returning(chosen.id, chosen.pair_id, chosen.position, chosen.acquisition_score)
+    )
+
+
+@cache
+def _peek_statement(order: Order, ahead: bool) -> sa.Select[Any]:
     slot = aliased(Slot)
-    candidate = _ranked(slot, slot.id, project_id, annotator, now)
-    return _claim(s, candidate, slot, annotator, now, lease_until)
+    candidates = _candidates(slot, order, ahead)
+    return candidates.with_only_columns(slot.pair_id, slot.position, Pair.split)
 
 
-def peek_ranked(s: Session, project_id: int, annotator: str, *, now: datetime) -> int | None:
-    """The pair that `claim_ranked` would lease."""
-    slot = aliased(Slot)
-    return s.scalar(_ranked(slot, slot.pair_id, project_id, annotator, now).limit(1))
-
-
-def claim_in_order(
-    s: Session, project_id: int, annotator: str, *, now: datetime, lease_until: datetime,
-    after_pair: int,
-) -> ClaimedSlot | None:  # fmt: skip
-    """Lease a slot of the training pair that was imported first, behind `after_pair` if any is."""
-    for ahead in (True, False):
-        slot = aliased(Slot)
-        candidate = _in_order(slot, slot.id, project_id, annotator, now, after_pair, ahead)
-        claimed = _claim(s, candidate, slot, annotator, now, lease_until)
-        if claimed is not None:
-            return claimed
-    return None
-
-
-def peek_in_order(
-    s: Session, project_id: int, annotator: str, *, now: datetime, after_pair: int
-) -> int | None:
-    """The pair that `claim_in_order` would lease."""
-    for ahead in (True, False):
-        slot = aliased(Slot)
-        statement = _in_order(slot, slot.pair_id, project_id, annotator, now, after_pair, ahead)
-        pair_id: int | None = s.scalar(statement.limit(1))
-        if pair_id is not None:
-            return pair_id
-    return None
-
-
-def _ranked(
-    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime
-) -> sa.Select[Any]:
-    free = _free_for(slot, column, project_id, annotator, now)
-    ranked = free.where(slot.priority.is_not(None), Pair.split == "train")
-    return ranked.order_by(slot.priority, slot.id)
-
-
-def _in_order(
-    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime,
-    after_pair: int, ahead: bool,
-) -> sa.Select[Any]:  # fmt: skip
-    place = slot.pair_id > after_pair if ahead else slot.pair_id <= after_pair
-    free = _free_for(slot, column, project_id, annotator, now)
-    return free.where(place, Pair.split == "train").order_by(slot.pair_id, slot.id)
-
-
-def _free_for(
-    slot: type[Slot], column: Any, project_id: int, annotator: str, now: datetime
-) -> sa.Select[Any]:
-    """Selects a column of the slots that may be leased to the annotator."""
+def _candidates(slot: type[Slot], order: Order, ahead: bool) -> sa.Select[Any]:
+    """The first slot in this order that may be leased to the annotator."""
     other = aliased(Slot)
     has_another = (
         select(other.id)
-        .where(other.pair_id == slot.pair_id, other.annotator == annotator, other.id != slot.id)
+        .where(
+            other.pair_id == slot.pair_id, other.annotator == bound("annotator"),
+            other.id != slot.id,
+        )
         .exists()
-    )
-    return (
-        select(column)
+    )  # fmt: skip
+    column = {"walk": slot.position, "import": slot.pair_id, "rank": slot.priority}[order]
+    statement = (
+        select(slot.id)
         .join(Pair, Pair.id == slot.pair_id)
         .where(
-            slot.project_id == project_id, slot.vote_id.is_(None), is_free(slot, now),
-            Pair.status == "open", ~voted_by(slot, annotator), ~has_another,
+            slot.project_id == bound("project"), slot.vote_id.is_(None),
+            is_free(slot, bound("now")), Pair.status == "open",
+            ~voted_by(slot, bound("annotator")), ~has_another,
         )
+        .order_by(column, slot.id)
+        .limit(1)
     )  # fmt: skip
-
-
-def _claim(
-    s: Session, candidate: sa.Select[Any], slot: type[Slot], annotator: str, now: datetime,
-    lease_until: datetime,
-) -> ClaimedSlot | None:  # fmt: skip
-    locked = candidate.limit(1).with_for_update(skip_locked=True, of=slot)
-    return _lease(s, locked.scalar_subquery(), annotator, now, lease_until)
-
-
-def _lease(
-    s: Session, candidate: Any, annotator: str, now: datetime, lease_until: datetime
-) -> ClaimedSlot | None:
-    row = s.execute(
-        update(Slot)
-        .where(Slot.id == candidate, Slot.vote_id.is_(None), is_free(Slot, now))
-        .values(annotator=annotator, lease_until=lease_until)
-        .returning(Slot.id, Slot.pair_id, Slot.position, Slot.acquisition_score),
-        execution_options={"synchronize_session": False},
-    ).first()
-    return None if row is None else ClaimedSlot(*row)
+    if order == "rank":
+        statement = statement.where(slot.priority.is_not(None))
+    else:
+        after = sa.bindparam("b_after", type_=column.type)
+        statement = statement.where(column > after if ahead else column <= after)
+    return statement if order == "walk" else statement.where(Pair.split == "train")
 
 
 def take(
     s: Session, pair_id: int, annotator: str, *, now: datetime, lease_until: datetime
-) -> ClaimedSlot | None:
-    """Lease a free slot of this very pair, if there is one."""
-    slot = aliased(Slot)
+) -> int | None:
+    """Lease a free slot of this very pair, if there is one; its id."""
+    values = {"b_pair": pair_id, "b_annotator": annotator, "b_now": now, "b_until": lease_until}
+    return s.scalar(_take_statement(), values)
+
+
+@cache
+def _take_statement() -> sa.Executable:
+    slot, chosen = aliased(Slot), Slot.__table__.c
     candidate = (
         select(slot.id)
-        .where(slot.pair_id == pair_id, slot.vote_id.is_(None), is_free(slot, now))
-        .order_by((slot.annotator == annotator).desc().nulls_last(), slot.n)
+        .where(slot.pair_id == bound("pair"), slot.vote_id.is_(None), is_free(slot, bound("now")))
+        .order_by((slot.annotator == bound("annotator")).desc().nulls_last(), slot.n)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    return _lease(s, candidate, annotator, now, lease_until)
+    return (
+        sa.update(Slot.__table__)  # type: ignore[arg-type]
+        .where(chosen.id == candidate, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
+        .values(annotator=bound("annotator"), lease_until=bound("until"))
+        .returning(chosen.id)
+    )
 
 
 def renew(s: Session, slot_ids: Sequence[int], annotator: str, lease_until: datetime) -> set[int]:
@@ -280,7 +287,7 @@ def fill(s: Session, pair_id: int, annotator: str, vote_id: str, now: datetime) 
         if taken is None:
             return False
         s.execute(
-            update(Slot).where(Slot.id == taken.slot_id).values(vote_id=vote_id, lease_until=None),
+            update(Slot).where(Slot.id == taken).values(vote_id=vote_id, lease_until=None),
             execution_options={"synchronize_session": False},
         )
     return True

@@ -56,7 +56,7 @@ from fastapi import APIRouter, Depends, Request
 
 from studio.identity import current_person
 from studio.request_body import Body, numbers
-from studio.services import labelling
+from studio.services import editing, history, labelling, queue_settings
 from studio.services.people import require
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ MAX_SHOWINGS = 10
 
 def router(database: Database) -> APIRouter:
     """The routes over one database; handlers are plain functions, so each runs in a thread."""
-    routes = APIRouter(prefix="/api")
+    routes = APIRouter(prefix="/api/projects/{project_id}/label")
 
     def annotator(request: Request, project_id: int) -> str:
         """The name of whoever asks, who must be at least an annotator of the project."""
@@ -75,7 +75,7 @@ def router(database: Database) -> APIRouter:
 
     Annotator = Depends(annotator)
 
-    @routes.get("/projects/{project_id}/label/next")
+    @routes.get("/next")
     def next_pairs(
         project_id: int, request: Request, count: int = 3, who: str = Annotator
     ) -> dict[str, Any]:
@@ -87,21 +87,49 @@ def router(database: Database) -> APIRouter:
             exclude=numbers(request.query_params.getlist("exclude"), "exclude"),
         )
 
-    @routes.post("/projects/{project_id}/label/vote")
+    @routes.get("/settings", dependencies=[Annotator])
+    def settings(project_id: int) -> dict[str, Any]:
+        return queue_settings.for_annotators(database, project_id)
+
+    @routes.post("/vote")
     def vote(project_id: int, body: dict[str, Any] = Body, who: str = Annotator) -> dict[str, Any]:
         return labelling.cast_vote(database, project_id, who, body)
 
-    @routes.post("/projects/{project_id}/label/undo")
+    @routes.post("/revise")
+    def revise(
+        project_id: int, body: dict[str, Any] = Body, who: str = Annotator
+    ) -> dict[str, Any]:
+        return history.revise(database, project_id, who, body)
+
+    @routes.post("/edit")
+    def edit(project_id: int, body: dict[str, Any] = Body, who: str = Annotator) -> dict[str, Any]:
+        return editing.edit(database, project_id, who, body)
+
+    @routes.get("/history")
+    def past_votes(
+        project_id: int,
+        choice: str | None = None,
+        q: str = "",
+        before: str | None = None,
+        limit: int = 20,
+        who: str = Annotator,
+    ) -> dict[str, Any]:
+        return history.history(
+            database, project_id, who, choice=choice or None, query=q, before=before or None,
+            limit=limit,
+        )  # fmt: skip
+
+    @routes.post("/undo")
     def undo(project_id: int, body: dict[str, Any] = Body, who: str = Annotator) -> dict[str, Any]:
         vote_id = body.get("vote_id")
         return labelling.undo(database, project_id, who, vote_id=vote_id)
 
-    @routes.post("/projects/{project_id}/label/renew")
+    @routes.post("/renew")
     def renew(project_id: int, body: dict[str, Any] = Body, who: str = Annotator) -> dict[str, Any]:
         showing_ids = numbers(body.get("showing_ids"), "showing_ids")
         return labelling.renew(database, project_id, who, showing_ids)
 
-    @routes.get("/projects/{project_id}/label/progress")
+    @routes.get("/progress")
     def progress(project_id: int, who: str = Annotator) -> dict[str, Any]:
         return labelling.progress(database, project_id, who)
 

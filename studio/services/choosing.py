@@ -61,34 +61,34 @@ class _Draw:
         )  # fmt: skip
 
     def claim_first(self) -> ClaimedSlot | None:
-        """The training pair that the strategy puts first."""
-        if self.project.queue_strategy == "in_order":
-            return slots.claim_in_order(
-                self.s, self.project.id, self.annotator, now=self.now,
-                lease_until=self.lease_until, after_pair=self._last_in_order(),
-            )  # fmt: skip
+        """Lease the training pair that the strategy puts first."""
         if not self._is_ranked():
             return None
-        return slots.claim_ranked(
-            self.s, self.project.id, self.annotator, now=self.now, lease_until=self.lease_until
-        )
+        order, after = self._order()
+        return slots.claim(
+            self.s, self.project.id, self.annotator, now=self.now, lease_until=self.lease_until,
+            order=order, after=after,
+        )  # fmt: skip
 
     def peek_first(self) -> int | None:
-        if self.project.queue_strategy == "in_order":
-            after = self._last_in_order()
-            return slots.peek_in_order(
-                self.s, self.project.id, self.annotator, now=self.now, after_pair=after
-            )
+        """The pair that `claim_first` would lease."""
         if not self._is_ranked():
             return None
-        return slots.peek_ranked(self.s, self.project.id, self.annotator, now=self.now)
+        order, after = self._order()
+        found = slots.peek(
+            self.s, self.project.id, self.annotator, now=self.now, order=order, after=after
+        )
+        return found.pair_id if found else None
 
-    def _last_in_order(self) -> int:
-        return showings.last_in_order(self.s, self.project.id, self.annotator)
+    def _order(self) -> tuple[slots.Order, int]:
+        if self.project.queue_strategy == "in_order":
+            return "import", showings.last_in_order(self.s, self.project.id, self.annotator)
+        return "rank", 0
 
     def _is_ranked(self) -> bool:
         """The ranking at hand is the strategy's: after a change of strategy it is not, at first."""
-        return self.project.ranking.get("strategy") == self.project.queue_strategy
+        strategy = self.project.queue_strategy
+        return strategy == "in_order" or self.project.ranking.get("strategy") == strategy
 
 
 def draw(

@@ -325,8 +325,7 @@ def _give_back(s: Session, vote: Vote, now: datetime) -> Selection | None:
         return None  # given on no showing: an edit that beats what it came from
     slot_id = slots.unfill(s, vote.id, now + LEASE)
     if slot_id is None and vote.purpose == "label":
-        taken = slots.take(s, vote.pair_id, vote.annotator, now=now, lease_until=now + LEASE)
-        slot_id = taken.slot_id if taken else None
+        slot_id = slots.take(s, vote.pair_id, vote.annotator, now=now, lease_until=now + LEASE)
     return showings.reopen(s, vote.showing_id, slot_id)
 
 

@@ -151,11 +151,12 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
         raise UsageError(f"{name} is {value!r}; give a whole number from {low} to {high}")
 
 
-def checked_uuid(value: object) -> str:
+def checked_uuid(value: object, name: str = "vote_id") -> str:
+    """The UUID in its usual spelling."""
     try:
         return str(uuid.UUID(value if isinstance(value, str) else ""))
     except ValueError:
-        raise UsageError(f"vote_id is {value!r}; give a UUID made for this vote") from None
+        raise UsageError(f"{name} is {value!r}; give a UUID made for this vote") from None
 
 
 def storable(text: str) -> str:
