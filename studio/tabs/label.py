@@ -1,4 +1,4 @@
-"""The Label tab: the vote card of the project. Guidelines, pairs and votes travel by JSON routes."""
+"""The Label tab: the vote card. Guidelines, pairs and votes travel by JSON routes."""
 
 from __future__ import annotations
 
