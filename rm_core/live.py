@@ -155,7 +155,7 @@ class LiveEncoder:
             parts.append(out.last_hidden_state[0].float().cpu())
             done += len(piece)
         if done > num_shared:
-            layers = [(keys, values) for keys, values, *_ in cache]  # type: ignore[misc]
+            layers = [(keys, values) for keys, values, *_ in cache]
             made = _Kept(ids[:done], layers, torch.cat(parts))
             self._keep(made, base, num_shared)
         if stopped:

@@ -1,44 +1,60 @@
-"""Scoring answers with a checkpoint, for the playground and the console.
+"""Scoring answers with a checkpoint: which one, its model in memory, lines of the console.
 
-    comparison = scoring.compare(database, settings, project_id, messages, [a, b])
+    model = scoring.load_model(settings, scoring.newest_checkpoint(database, project_id))
     for line in scoring.score_lines(model, sys.stdin): ...
 
 A checkpoint always loads its own backbone. Loaded models are kept in this process, a few at a
-time; torch is imported with the first one.
+time; torch is imported with the first one. The playground is studio/services/playground.py.
 """
 
 from __future__ import annotations
 
 import json
-import random
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from db import checkpoints, content, votes
-from db.models import JUDGING, Checkpoint, Vote
+from db import checkpoints
+from db.models import Checkpoint
 from studio.services.backbones import told_plainly
 from studio.services.errors import NotFound, StudioError, UsageError
 from studio.services.import_rows import ROLES
-from studio.services.training import describe_checkpoint
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from db.engine import Database
-    from rm_core.scoring import RewardModel, ScoredResponse
+    from rm_core.live import LiveEncoder
+    from rm_core.scoring import RewardModel
+    from rm_core.uncertainty import Posterior
     from studio.settings import Settings
-
-Comparison = dict[str, Any]
 
 # A model is some hundred megabytes; two let a person go to and fro between checkpoints.
 MAX_LOADED = 2
-_loaded: OrderedDict[tuple[str, str, str], RewardModel] = OrderedDict()
+
+
+@dataclass
+class LoadedModel:
+    """A checkpoint's model in memory.
+
+    Attributes:
+        live: what was encoded last, shared by all checkpoints on one backbone and layer; made at
+            the first use, since it loads the backbone.
+        posterior: how sure its head is; None for a checkpoint that was saved without.
+    """
+
+    model: RewardModel
+    posterior: Posterior | None
+    live: LiveEncoder | None = None
+
+
+_loaded: OrderedDict[tuple[str, str, str], LoadedModel] = OrderedDict()
 # Held while loading and scoring: several forwards at once on the same cores only take turns.
-_one_at_a_time = threading.Lock()
+one_at_a_time = threading.Lock()
 
 
 # --- which checkpoint ------------------------------------------------------------------------
@@ -102,70 +118,61 @@ def load_directory(settings: Settings, directory: Path) -> RewardModel:
         )
 
 
-def load_model(settings: Settings, checkpoint: Checkpoint) -> RewardModel:
-    """The reward model of a checkpoint, from memory when it is there."""
+def load(settings: Settings, checkpoint: Checkpoint) -> LoadedModel:
+    """The model of a checkpoint, from memory when it is there; hold `one_at_a_time`."""
+    from rm_core.uncertainty import Posterior
+
     directory = settings.checkpoints_dir / checkpoint.directory
     key = (str(directory), checkpoint.sha256, settings.device)
-    model = _loaded.get(key)
-    if model is None:
+    found = _loaded.get(key)
+    if found is None:
         model = load_directory(settings, directory)
-        _loaded[key] = model
+        with told_plainly():
+            found = LoadedModel(model, Posterior.load(directory))
+        _loaded[key] = found
         while len(_loaded) > MAX_LOADED:
             _loaded.popitem(last=False)
     _loaded.move_to_end(key)
-    return model
+    return found
 
 
-# --- the playground --------------------------------------------------------------------------
+def load_model(settings: Settings, checkpoint: Checkpoint) -> RewardModel:
+    """The reward model of a checkpoint, from memory when it is there."""
+    return load(settings, checkpoint).model
 
 
-def compare(
-    database: Database,
-    settings: Settings,
-    project_id: int,
-    prompt_messages: str | list[dict[str, str]],
-    responses: Sequence[str],
-    checkpoint_id: int | None = None,
-) -> Comparison:
-    """Rewards and token contributions of answers to one prompt, JSON-ready."""
-    checkpoint = find_checkpoint(database, project_id, checkpoint_id)
-    prompt = check_prompt(prompt_messages)
-    if not responses or not _is_encodable([prompt, *responses]):
-        raise UsageError("give at least one answer, and no lone surrogates in the texts.")
-    with _one_at_a_time, told_plainly():
-        model = load_model(settings, checkpoint)
-        scored = model.token_scores_many(prompt, list(responses))
-        rewards = [each.reward for each in scored]
-        prob = model.prob_better(*rewards) if len(rewards) == 2 else None
-        return {
-            "checkpoint": describe_checkpoint(checkpoint),
-            "backbone": model.info.name,
-            "device": model.device,
-            "readout": model.manifest.get("readout"),
-            "prob_a_better": prob,
-            "answers": [_describe_answer(each) for each in scored],
-        }
+def live_encoder(loaded: LoadedModel) -> LiveEncoder:
+    """The encoder of a loaded model; models on one backbone and layer share it and its memory."""
+    from rm_core.live import LiveEncoder
+
+    if loaded.live is None:
+        wanted = _backbone_key(loaded)
+        for other in _loaded.values():
+            if other.live is not None and _backbone_key(other) == wanted:
+                loaded.model.warm(other.live.backbone)
+                loaded.live = other.live
+                break
+        else:
+            loaded.live = LiveEncoder(loaded.model.warm())
+    return loaded.live
 
 
-def _describe_answer(scored: ScoredResponse) -> dict[str, Any]:
-    warnings = []
-    if scored.num_dropped_turns:
-        turns = "turn was" if scored.num_dropped_turns == 1 else "turns were"
-        warnings.append(
-            "The prompt does not fit the backbone's context: its first "
-            f"{scored.num_dropped_turns} {turns} left out."
-        )
-    if scored.num_control_tokens:
-        warnings.append(
-            f"The text spells {scored.num_control_tokens} of the backbone's control tokens (such "
-            "as an end of turn), and the backbone reads them as such."
-        )
-    return {
-        **scored.as_dict(),
-        "prompt_value": scored.prompt_value,
-        "end_term": scored.end_term,
-        "warnings": warnings,
-    }
+def _backbone_key(loaded: LoadedModel) -> tuple[Any, ...]:
+    model = loaded.model
+    dtype = model.manifest["backbone"]["dtype"]
+    return model.info.directory, model.info.fingerprint(dtype), dtype, model.head.layer
+
+
+def warm_up(database: Database, settings: Settings) -> None:
+    """Load what the playground will need, so that its first score does not wait for it."""
+    with database.read() as s:
+        newest = s.scalar(select(Checkpoint).order_by(Checkpoint.id.desc()).limit(1))
+    if newest is not None:
+        with one_at_a_time, told_plainly():
+            live_encoder(load(settings, newest))
+
+
+# --- texts ---------------------------------------------------------------------------------
 
 
 def check_prompt(prompt: Any) -> str | list[dict[str, str]]:
@@ -191,45 +198,6 @@ def check_prompt(prompt: Any) -> str | list[dict[str, str]]:
                 f": use one of {', '.join(ROLES)}."
             )
     return [{"role": m["role"], "content": m["content"]} for m in prompt]
-
-
-def warm_up(database: Database, settings: Settings) -> None:
-    """Load what the playground will need, so that its first score does not wait for it."""
-    with database.read() as s:
-        newest = s.scalar(select(Checkpoint).order_by(Checkpoint.id.desc()).limit(1))
-    if newest is not None:
-        with _one_at_a_time:
-            load_model(settings, newest).warm()
-
-
-def project_pair(database: Database, project_id: int, pair_id: int | str) -> dict[str, Any]:
-    """A pair of the project to look at, by id or `random`, with what people said of it."""
-    with database.read() as s:
-        wanted = (
-            content.random_pair_id(s, project_id, random.random())
-            if pair_id == "random"
-            else int(pair_id)
-        )
-        pair = content.get_pair(s, project_id, wanted) if wanted is not None else None
-        if pair is None:
-            what = "no pairs" if pair_id == "random" else f"no pair {pair_id}"
-            raise NotFound(f"the project has {what}: import some, or take a random one.")
-        choices = Counter(
-            s.scalars(
-                select(Vote.choice).where(Vote.pair_id == pair.pair_id, Vote.retracted_at.is_(None))
-            )
-        )
-    return {
-        "pair_id": pair.pair_id,
-        "messages": pair.messages,
-        "response_a": pair.response_a,
-        "response_b": pair.response_b,
-        "split": pair.split,
-        "verdict": {
-            "target": votes.target_of(choices),
-            "num_votes": sum(choices[choice] for choice in JUDGING),
-        },
-    }
 
 
 # --- the console -----------------------------------------------------------------------------
@@ -264,7 +232,7 @@ def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]
         raise UsageError(f"not JSON in UTF-8 ({error}): {seen}.") from error
     if not isinstance(record, dict):
         raise UsageError(f"{_kind(record)} instead of an object with prompt and response.")
-    if not _is_encodable(record):
+    if not is_encodable(record):
         raise UsageError(
             "a text holds a lone surrogate, which is no character, or the line nests too deeply: "
             "leave it out."
@@ -280,7 +248,7 @@ def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]
     return scored.as_dict() if tokens else {"reward": scored.reward}
 
 
-def _is_encodable(value: Any) -> bool:
+def is_encodable(value: Any) -> bool:
     """JSON can spell half a surrogate pair, which no tokenizer and no output takes."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
