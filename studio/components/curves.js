@@ -5,39 +5,13 @@ const HEIGHT = 176;
 const PLOT = { left: 44, top: 10, bottom: 34 }; // room for the ticks
 const NAMES_WIDTH = 66; // and, where there are several lines, for their names at the right
 const LABEL_GAP = 14;
-const SVG = "http://www.w3.org/2000/svg"; // the name of a namespace: nothing is fetched
-
-function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, String(value));
-  node.append(...children);
-  return node;
-}
-
-// Round steps (1, 2, 5, 10, ...), at most `most` of them, never below `least`.
-function tickStep(span, most, least = 0) {
-  const raw = Math.max(span / most, 1e-9);
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999);
-  return Math.max(step, least);
-}
-
-function ticks(from, to, step) {
-  const list = [];
-  for (let n = Math.ceil(from / step - 1e-6); n * step <= to + step * 1e-6; n += 1) list.push(n * step);
-  return list;
-}
-
-function tickText(value, step) {
-  const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
-  const text = Math.abs(value).toFixed(decimals);
-  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
-}
 
 function scales(series) {
   const right = WIDTH - (series.length > 1 ? NAMES_WIDTH : 10);
   const steps = series.flatMap((line) => line.points.map(([step]) => step));
-  const values = series.flatMap((line) => line.points.map(([, value]) => value));
+  const values = series.flatMap((line) => [
+    ...line.points.map(([, value]) => value), ...(line.band || []).flatMap(([, low, high]) => [low, high]),
+  ]);
   const [first, last] = [Math.min(...steps), Math.max(...steps, Math.min(...steps) + 1)];
   const yStep = tickStep(Math.max(...values) - Math.min(...values) || 0.1, 4);
   const low = Math.floor(Math.min(...values) / yStep + 1e-6) * yStep;
@@ -82,7 +56,14 @@ function drawLine(line, { x, y }) {
   const dots = line.points.length > 30 ? [] : line.points.map(([step, value]) =>
     svg("circle", { cx: x(step), cy: y(value), r: 3, fill: `var(--rs-${line.colour})` },
       svg("title", {}, `${line.name} ${value.toFixed(4)} at step ${step}`)));
-  return [svg("polyline", { points: path, stroke: `var(--rs-${line.colour})` }), ...dots];
+  const band = line.band?.length > 1 ? [svg("polygon", {
+    class: "rs-band", fill: `var(--rs-${line.colour})`,
+    points: [
+      ...line.band.map(([step, , high]) => `${x(step)},${y(high)}`),
+      ...[...line.band].reverse().map(([step, low]) => `${x(step)},${y(low)}`),
+    ].join(" "),
+  })] : [];
+  return [...band, svg("polyline", { points: path, stroke: `var(--rs-${line.colour})` }), ...dots];
 }
 
 function summary(series) {
@@ -103,7 +84,9 @@ function chart({ title, series }) {
 
 function lastValue(line) {
   const [step, value] = line.points.at(-1);
-  return `${value.toFixed(3)} at step ${step}`;
+  const band = line.band?.at(-1);
+  const between = band && band[0] === step ? ` (95 %: ${band[1].toFixed(3)} to ${band[2].toFixed(3)})` : "";
+  return `${value.toFixed(3)}${between} at step ${step}`;
 }
 
 function draw() {

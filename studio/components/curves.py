@@ -30,6 +30,8 @@ CHARTS = (
     # Held out, or left out of a fold where too few prompts are held out.
     ("Accuracy on unseen pairs", (("heldout_accuracy", "accuracy", "accent"),)),
 )
+# The 95 % interval of a metric, drawn as a band around its line, is in the metrics of these names.
+LOW, HIGH = "_low", "_high"
 
 
 def curves_value(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -40,13 +42,19 @@ def curves_value(rows: Iterable[Mapping[str, Any]]) -> str:
     charts = [
         {"title": title, "series": series}
         for title, names in CHARTS
-        if (series := [_series(points[name], *rest) for name, *rest in names if name in points])
+        if (series := [_series(points, name, *rest) for name, *rest in names if name in points])
     ]
     return json.dumps(charts) if charts else ""
 
 
-def _series(points: list[tuple[int, float]], name: str, colour: str) -> dict[str, Any]:
-    return {"name": name, "colour": colour, "points": sorted(points)}
+def _series(
+    points: Mapping[str, list[tuple[int, float]]], metric: str, name: str, colour: str
+) -> dict[str, Any]:
+    series: dict[str, Any] = {"name": name, "colour": colour, "points": sorted(points[metric])}
+    low, high = dict(points.get(metric + LOW, [])), dict(points.get(metric + HIGH, []))
+    if low and high:
+        series["band"] = [[step, low[step], high[step]] for step in sorted(set(low) & set(high))]
+    return series
 
 
 def curves(elem_id: str) -> gr.HTML:
@@ -56,7 +64,7 @@ def curves(elem_id: str) -> gr.HTML:
         "",
         html_template='<div class="rs-plots" data-part="plots"></div>',
         css_template=style("curves.css"),
-        js_on_load=script("dom.js", "curves.js"),
+        js_on_load=script("dom.js", "plot.js", "curves.js"),
         apply_default_css=False,
         elem_id=elem_id,
     )

@@ -2,19 +2,28 @@
 
 const root = element.querySelector('[data-part="train"]');
 const STAGES = {
-  loading: "Loading the backbone", encoding: "Encoding answers", fitting: "Fitting the reward head",
-  evaluating: "Evaluating", saving: "Saving the checkpoint",
+  loading: "Reading the votes", encoding: "Encoding answers", fitting: "Fitting the reward head",
+  evaluating: "Evaluating", comparing: "Comparing with the checkpoint in use", saving: "Saving the checkpoint",
+  "learning curve": "Fitting heads to parts of the votes",
 };
-const KINDS = { train: "Training", encode: "Encoding ahead" };
+const KINDS = {
+  train: "Training", encode: "Encoding ahead", reproduce: "Reproducing a run", curve: "Learning curve",
+};
 const TRIGGERS = {
   click: "the Train button", console: "the console", import: "an import", start: "the server's start",
-  resumed: "the end of training",
+  resumed: "the end of training", new_pairs: "a rule", cron: "the schedule", after_vote: "a vote",
+  reproduce: "the Checkpoints tab", page: "the Checkpoints tab",
+};
+const STATUSES = {
+  queued: "waiting", starting: "starting", running: "running", cancelling: "being cancelled",
+  succeeded: "succeeded", failed: "failed", cancelled: "cancelled",
 };
 const ENCODING_EXPLAINED = "The backbone reads every answer once and keeps what it saw, so that training finds the "
   + "work done. Label meanwhile; or press Train: it goes first, and encoding goes on after it.";
 
-function startedBy(trigger) {
-  return TRIGGERS[trigger] || trigger;
+function startedBy(run) {
+  const by = TRIGGERS[run.trigger] || run.trigger;
+  return run.actor && run.actor !== "local" ? `${run.actor}, with ${by}` : by;
 }
 
 function percent(share, decimals = 1) {
@@ -71,9 +80,31 @@ function drawActive(active, queued) {
   return h("div", { class: "rs-box" },
     h("div", { class: "rs-runhead" },
       h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
-      h("span", {}, `started by ${startedBy(active.trigger)}${waiting}`)),
+      h("span", {}, `started by ${startedBy(active)}${waiting}`)),
     bar, h("div", { class: "rs-runline" }, progressLine(active)),
-    active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null);
+    active.reason ? h("p", {}, sentence(active.reason)) : null,
+    active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null,
+    drawLog(active));
+}
+
+// The log of the run at work: the same node from one look to the next, so that it stays open, and
+// at its end unless somebody has scrolled up.
+let logOfRun = null;
+function drawLog(active) {
+  if (!active.log) return null;
+  if (logOfRun?.dataset.run !== String(active.id)) {
+    logOfRun = h("details", { "data-run": active.id }, h("summary", {}, "Log"), h("pre", { tabindex: 0, "aria-label": "The end of the run's log" }));
+    logOfRun.addEventListener("toggle", () => scrollToEnd(logOfRun.lastChild));
+  }
+  const shown = logOfRun.lastChild;
+  const isAtEnd = shown.scrollTop + shown.clientHeight >= shown.scrollHeight - 24;
+  shown.textContent = active.log;
+  if (isAtEnd) requestAnimationFrame(() => scrollToEnd(shown));
+  return logOfRun;
+}
+
+function scrollToEnd(node) {
+  node.scrollTop = node.scrollHeight;
 }
 
 function drawFailed(failed) {
@@ -126,14 +157,18 @@ function drawCheckpoint(c) {
     c.log_loss !== null && c.log_loss !== undefined ? `log loss ${c.log_loss.toFixed(3)}` : null,
     c.ece !== null && c.ece !== undefined ? `calibration error ${c.ece.toFixed(3)}` : null,
   ].filter(Boolean).join(" · ");
+  const state = c.in_use === c.id ? "in use" : c.in_use ? `checkpoint ${c.in_use} is in use` : "not in use";
   return h("div", { class: "rs-box" },
-    h("h2", {}, `Checkpoint ${c.id}`), h("p", {}, `${clock(c.created_at)} · ${on}`),
+    h("div", { class: "rs-runhead" }, h("h2", {}, `Checkpoint ${c.id}`),
+      h("button", { class: "rs-open", type: "button", onclick: () => trigger("open_checkpoints") }, "All checkpoints and details")),
+    h("p", {}, `${clock(c.created_at)} · ${state} · ${on}`),
     h("table", { class: "rs-accuracy" }, h("tbody", {},
       accuracyRow(name, c.accuracy, c.accuracy_ci, "main"),
       accuracyRow("Length alone", c.length_only_accuracy, c.length_only_accuracy_ci, "base"),
       c.majority_accuracy !== null && c.majority_accuracy !== undefined
         ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
     reading(c),
+    c.because ? h("p", {}, c.because) : null,
     facts ? h("p", {}, facts) : null);
 }
 
@@ -158,8 +193,8 @@ function resultOf(run) {
 function drawRuns(runs, toldAbove) {
   if (!runs.length) return null;
   const rows = runs.map((run) => h("tr", { "data-status": run.status },
-    h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", {}, startedBy(run.trigger)),
-    h("td", { class: "rs-status" }, run.goes_on_as ? "made way for training" : run.status), h("td", {}, clock(run.created_at)),
+    h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", { title: run.reason }, startedBy(run), run.reason ? h("small", {}, sentence(run.reason)) : null),
+    h("td", { class: "rs-status" }, run.goes_on_as ? "made way for training" : STATUSES[run.status] || run.status), h("td", {}, clock(run.created_at)),
     h("td", {}, run.elapsed_s === null ? "–" : seconds(run.elapsed_s)), h("td", {}, run.device || "–"),
     h("td", {}, run.id === toldAbove ? "see above" : resultOf(run))));
   const heads = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result"];

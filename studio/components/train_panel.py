@@ -53,15 +53,15 @@ def headline_value(status: Status) -> str:
     )
 
 
-def run_value(status: Status, log_tail: str = "") -> str:
-    """The run at work, and the newest one that failed, with the end of its log."""
+def run_value(status: Status, log_tail: str = "", failed_log: str = "") -> str:
+    """The run at work, and the newest one that failed, each with the end of its log."""
     active = status["active"]
     failed = newest_failure(status)
     return _packed(
         {
-            "active": active,
+            "active": {**active, "log": log_tail} if active else None,
             "queued": max(0, len(status["unfinished"]) - 1),
-            "failed": {**failed, "log": log_tail} if failed else None,
+            "failed": {**failed, "log": failed_log} if failed else None,
         }
     )
 
@@ -73,7 +73,11 @@ def results_value(status: Status) -> str:
     return _packed(
         {
             "told_above": failed["id"] if failed else None,
-            "checkpoint": {name: checkpoint.get(name) for name in CHECKPOINT_FIELDS}
+            "checkpoint": {
+                **{name: checkpoint.get(name) for name in CHECKPOINT_FIELDS},
+                "in_use": status["in_use"],
+                "because": checkpoint["promotion"].get("because"),
+            }
             if checkpoint
             else None,
             "recent": [

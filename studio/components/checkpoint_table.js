@@ -1,0 +1,59 @@
+// The table of checkpoints: one row each, newest first; a row opens the checkpoint below.
+
+const STATUS_WORDS = { promoted: "promoted before", retired: "retired", "held back": "not promoted" };
+
+function statusWord(row, inUse) {
+  return row.id === inUse ? "in use" : STATUS_WORDS[row.status] || row.status;
+}
+
+function whose(votes) {
+  if (!votes) return "–";
+  return `${plural(votes.votes, "vote", "votes")} by ${plural(votes.people, "annotator", "annotators")}`;
+}
+
+// The paired difference to the checkpoint that was in use: points, interval, and what it shows.
+function difference(compared) {
+  if (!compared) return "first";
+  if (compared.outcome === null || compared.outcome === undefined) return `not comparable with ${compared.against}`;
+  const [low, high] = compared.accuracy_difference_ci;
+  return `${signed(100 * compared.accuracy_difference, 1)} (${signed(100 * low, 1)} to ${signed(100 * high, 1)})`;
+}
+
+function lengthBias(row) {
+  const slices = row.by_length;
+  if (!slices) return "–";
+  return `${percent(slices.chosen_shorter?.accuracy, 0)} / ${percent(slices.chosen_longer?.accuracy, 0)}`;
+}
+
+const COLUMNS = [
+  ["Checkpoint", null], ["When", null], ["State", null], ["Votes", "What it was trained on"],
+  ["Accuracy", "On pairs it has not seen, with half the width of the 95 % interval; in brackets: length alone"],
+  ["Against the one before", "Difference in points to the checkpoint that was in use, on the same pairs, with its 95 % interval"],
+  ["Log loss", "Of its probabilities; 0.693 is chance"], ["ECE", "Calibration error; in brackets what a perfect head would show"],
+  ["Shorter / longer better", "Accuracy where the better answer is the shorter one, and where it is the longer one"],
+  ["Head", "Layer and readout"],
+];
+
+function tableRow(row, inUse, selected, open) {
+  const cells = [
+    h("td", {}, h("button", { type: "button", class: "rs-pick", "aria-pressed": row.id === selected ? "true" : "false" }, `Checkpoint ${row.id}`)),
+    h("td", {}, when(row.created_at)),
+    h("td", {}, h("span", { class: "rs-state", "data-state": row.id === inUse ? "in use" : row.status }, statusWord(row, inUse))),
+    h("td", {}, whose(row.votes)),
+    h("td", { class: "rs-number" }, `${percent(row.accuracy)}${plusMinus(row.accuracy_ci)}`,
+      h("small", {}, ` (${percent(row.length_only_accuracy)})`)),
+    h("td", { "data-outcome": row.comparison?.outcome }, difference(row.comparison)),
+    h("td", {}, row.log_loss?.toFixed(3) ?? "–"),
+    h("td", {}, row.ece?.toFixed(3) ?? "–", row.ece_noise_floor ? h("small", {}, ` (${row.ece_noise_floor.toFixed(3)})`) : null),
+    h("td", {}, lengthBias(row)),
+    h("td", {}, row.layer ? `${row.layer} · ${row.readout}` : row.readout || "–"),
+  ];
+  return h("tr", { "data-id": row.id, "data-selected": row.id === selected ? "yes" : "no", onclick: () => open(row.id) }, cells);
+}
+
+function drawTable({ checkpoints, in_use: inUse }, selected, open) {
+  const heads = COLUMNS.map(([name, about]) => h("th", { scope: "col", title: about }, name));
+  return h("div", { class: "rs-scroll", role: "region", tabindex: 0, "aria-label": "Checkpoints" },
+    h("table", { class: "rs-list" }, h("thead", {}, h("tr", {}, heads)),
+      h("tbody", {}, checkpoints.map((row) => tableRow(row, inUse, selected, open)))));
+}
