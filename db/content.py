@@ -201,7 +201,7 @@ def _add_responses(
     return _response_ids(s, by_hash) if rows else ids
 
 
-def _response_ids(s: Session, by_hash: dict[str, tuple[int, str]]) -> dict[str, int]:
+def _response_ids(s: Session, by_hash: dict[str, tuple[int, str, str | None]]) -> dict[str, int]:
     # The hash covers the prompt's content, so one prompt of the project can have it. The prompt is
     # compared here: with both columns in the condition SQLite would try every combination.
     rows = s.execute(

@@ -84,7 +84,7 @@ def project_tally(s: Session, project_id: int) -> ProjectTally:
 
 
 @cache
-def _tally_statements() -> tuple[sa.Select[Any], ...]:
+def _tally_statements() -> tuple[Any, ...]:
     labels = (
         Vote.project_id == bound("project"), Vote.retracted_at.is_(None), Vote.purpose == LABEL,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def own_tally(s: Session, project_id: int, annotator: str) -> OwnTally:
 
 
 @cache
-def _own_statement() -> sa.Select[Any]:
+def _own_statement() -> sa.Executable:
     return (
         select(Vote.purpose, Vote.choice, func.count(), func.count(Vote.showing_id))
         .where(

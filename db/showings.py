@@ -52,7 +52,7 @@ def open_showings(s: Session, project_id: int, annotator: str) -> list[Selection
 
 
 @cache
-def _open_statement() -> sa.Select[tuple[Selection]]:
+def _open_statement() -> sa.Select[Selection]:
     held = and_(
         Slot.id.is_not(None),
         Slot.annotator == bound("annotator"),

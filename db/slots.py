@@ -195,7 +195,7 @@ def _claim_statement(order: Order, ahead: bool) -> sa.Executable:
 
 
 @cache
-def _peek_statement(order: Order, ahead: bool) -> sa.Select[Any]:
+def _peek_statement(order: Order, ahead: bool) -> sa.Executable:
     slot = aliased(Slot)
     candidates = _candidates(slot, order, ahead)
     return candidates.with_only_columns(slot.pair_id, slot.position, Pair.split)

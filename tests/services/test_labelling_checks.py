@@ -208,7 +208,7 @@ def test_a_strategy_chooses_training_pairs_beside_a_random_arm(
     order = sorted(first) if strategy == "in_order" else [p for p in ranked if p in set(first)]
     assert first == order
     for each, _ in rows:
-        assert 0 < each.propensity <= 1
+        assert 0 < (each.propensity or 0) <= 1
         is_scored = each.strategy in ("uncertainty", "information")
         assert (each.acquisition_score is not None) == is_scored
         assert (each.checkpoint_id == 7) == is_scored
@@ -246,7 +246,7 @@ def test_propensities_are_the_frequencies_of_the_draw(sqlite_database: Database)
         (shown,) = _next(database, project_id, who, count=1)["pairs"]
         with database.read() as s:
             propensity = s.get_one(Selection, shown["showing_id"]).propensity
-        told.setdefault(shown["pair_id"], []).append(propensity)
+        told.setdefault(shown["pair_id"], []).append(propensity or 0.0)
     assert len(told) == 12
     for values in told.values():
         probability = sum(values) / len(values)
