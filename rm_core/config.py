@@ -20,8 +20,9 @@ from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Limits
 from rm_core.errors import TrainingDataError
 from rm_core.heads import Readout
+from rm_core.links import Ties
 
-Objective = Literal["outcome", "token"]
+Objective = Literal["outcome", "token", "token_coherent"]
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,26 @@ class TrainConfig:
     """Every field has a default that works.
 
     Attributes:
-        objective: "outcome" (Bradley–Terry on rewards) or "token" (the per-token loss,
-            mended; see rm_core.objectives).
+        objective: "outcome" (Bradley–Terry on rewards), "token" (the per-token loss, mended) or
+            "token_coherent" (the same with terms that tie a token's value to the answer's end);
+            see rm_core.objectives.
         layers: candidate backbone layers (1 = first); None takes two around the middle.
         readouts: candidates; None takes "mean+last" and "mean" for "outcome" ("last" is inside
-            the first, and alone it gives a heatmap of one token), "last" for "token".
+            the first, and alone it gives a heatmap of one token), "last" for the per-token ones.
         penalty: a fixed L2 penalty a pair; None chooses by leaving prompts out.
         max_prompt_tokens, max_response_tokens, over_long: see rm_core.conversation.Limits.
         dtype: of the backbone's arithmetic: "float32" or "bfloat16".
+        ties: what a tie says: "half" (half a win for each), "davidson" or "rao-kupper" (an outcome
+            of its own, with a learned threshold; see rm_core.links). Without ties all are the same.
+        margin_scale: factor on the pairs' target margins (reward units, from the votes' strength);
+            0 leaves strength out.
+        length_column: fit the log of the answers' length ratio beside the features and drop it
+            when scoring: a reward that length explains less of.
         token_weight: weight of the per-token terms beside the term at the score position
-            ("token" only).
-        max_token_positions: per-token terms of a pair at most, spread evenly ("token" only).
+            (per-token objectives only).
+        lookahead_weight, smoothness_weight: of the two further terms ("token_coherent" only).
+        max_token_positions: per-token terms of a pair at most, spread evenly (per-token objectives
+            only).
         min_heldout_prompts: with fewer judged held-out prompts the figures come from
             cross-validation over all judged pairs.
         num_folds: of every cross-validation.
@@ -54,7 +64,12 @@ class TrainConfig:
     max_response_tokens: int = 4096
     over_long: Literal["refuse", "cut"] = "refuse"
     dtype: Literal["float32", "bfloat16"] = "float32"
+    ties: Ties = "half"
+    margin_scale: float = 1.0
+    length_column: bool = False
     token_weight: float = 1.0
+    lookahead_weight: float = 1.0
+    smoothness_weight: float = 0.0
     max_token_positions: int = 64
     min_heldout_prompts: int = 30
     num_folds: int = 5
@@ -67,6 +82,9 @@ class TrainConfig:
             ("num_folds", self.num_folds >= 2, "at least 2"),
             ("penalty", self.penalty is None or self.penalty > 0, "above 0"),
             ("token_weight", self.token_weight >= 0, "0 or more"),
+            ("lookahead_weight", self.lookahead_weight >= 0, "0 or more"),
+            ("smoothness_weight", self.smoothness_weight >= 0, "0 or more"),
+            ("margin_scale", self.margin_scale >= 0, "0 or more"),
             ("layers", self.layers is None or len(self.layers) > 0, "a list of at least one"),
             ("readouts", self.readouts is None or len(self.readouts) > 0, "at least one"),
         ]
@@ -75,11 +93,16 @@ class TrainConfig:
                 raise TrainingDataError(
                     f"The training setting {name} = {getattr(self, name)!r} must be {wanted}."
                 )
-        if self.objective == "token" and "mean+last" in (self.readouts or []):
+        if self.needs_token_states and "mean+last" in (self.readouts or []):
             raise TrainingDataError(
-                'The objective "token" fits one value vector, which the readout "mean+last" does '
-                'not have; use readouts = ["last"] or ["mean"].'
+                f'The objective "{self.objective}" fits one value vector and the readout '
+                '"mean+last" has two; use readouts = ["last"] or ["mean"].'
             )
+
+    @property
+    def needs_token_states(self) -> bool:
+        """Whether the objective reads every token's state, not only an answer's summary."""
+        return self.objective != "outcome"
 
     @property
     def limits(self) -> Limits:
@@ -164,6 +187,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
     if hint is type(None):
         return value is None
+    if hint is bool:
+        return isinstance(value, bool)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and not isinstance(value, bool)

@@ -9,28 +9,31 @@ identify and a head without bias could only waste weight on. Token values are ce
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rm_core.heads import Readout, RewardHead, design, split_weights
-from rm_core.objectives import outcome_rows, token_rows
+from rm_core.heads import Readout, RewardHead, design, design_blocks, split_weights
+from rm_core.links import LINKS, Half, Link, Ties, sigmoid
+from rm_core.objectives import coherence_form, length_differences, outcome_rows, token_rows
 from rm_core.pairs import PreferencePair
 from rm_core.solver import (
     PENALTIES,
+    Optimum,
     PenaltyChoice,
     Problem,
     Rows,
     choose_penalty,
-    mean_log_loss,
-    sigmoid,
+    left_out_loss,
 )
 from rm_core.uncertainty import Posterior, averaged_calibration
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Leaving a prompt out costs the cube of its pairs: above this, cross-validation is cheaper.
+# Leaving a prompt out costs the cube of its rows: above this, cross-validation is cheaper.
 MAX_GROUP_ROWS = 800
+# The length column is this much larger than the features, so that the penalty hardly holds it.
+_LENGTH_SCALE = 10.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class PairFeatures:
         ]
         return PairFeatures(self.layer, *picked, *states)
 
+    def differences(self, readout: Readout) -> np.ndarray:
+        """Features a - b in which a readout's reward difference is linear, float [B, d]."""
+        a = design(readout, self.mean_a, self.end_a)
+        return a - design(readout, self.mean_b, self.end_b)
+
     def margins(self, head: RewardHead) -> np.ndarray:
         """r_a - r_b, float64 [B]."""
         return head.rewards(self.mean_a, self.end_a) - head.rewards(self.mean_b, self.end_b)
@@ -67,14 +75,19 @@ class PairFeatures:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is fitted: all but the data."""
+    """What is fitted: all but the data. See rm_core.config.TrainConfig."""
 
     readout: Readout
     objective: str = "outcome"
     penalty: float | None = None
     token_weight: float = 1.0
+    lookahead_weight: float = 0.0
+    smoothness_weight: float = 0.0
     max_token_positions: int = 64
     num_folds: int = 5
+    ties: Ties = "half"
+    margin_scale: float = 1.0
+    length_column: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,7 +118,15 @@ class Candidate:
 
 @dataclass
 class Fit:
-    """A scaled problem with the way back to weights on raw states."""
+    """A scaled problem with the way back to weights on raw states.
+
+    Attributes:
+        scale: float64 [d], what each of the head's features is divided by.
+        centre: each pooled block's direction that is projected out.
+        problem: in scaled features; the first `lead` columns are the length's.
+        outcome: one row a pair, scaled, without a length column: what is scored.
+        length_scale: what the length column was divided by; None without one.
+    """
 
     recipe: Recipe
     layer: int
@@ -114,107 +135,125 @@ class Fit:
     centre: list[tuple[slice, np.ndarray]]
     problem: Problem
     outcome: Rows
+    length_scale: float | None = None
 
     @classmethod
     def of(cls, pairs: Sequence[PreferencePair], features: PairFeatures, recipe: Recipe) -> Fit:
-        """Standardise, centre and rotate one candidate's rows."""
+        """Standardise and centre one candidate's rows."""
         import numpy as np
 
-        a = design(recipe.readout, features.mean_a, features.end_a)
-        b = design(recipe.readout, features.mean_b, features.end_b)
-        outcome = outcome_rows(pairs, a, b)
-        rows = outcome
-        if recipe.objective == "token":
-            assert features.states_a is not None
-            assert features.states_b is not None
-            rows = token_rows(
-                pairs,
-                features.states_a,
-                features.states_b,
-                token_weight=recipe.token_weight,
-                max_positions=recipe.max_token_positions,
-            )
-        weight = rows.weight / rows.weight.sum()
-        scale = np.sqrt(weight @ rows.features**2)
-        scale = np.maximum(scale, max(float(scale.max()), 1e-30) * 1e-6)
-        mean = (a.mean(axis=0, dtype=np.float64) + b.mean(axis=0, dtype=np.float64)) / 2
-        centre = _centre(mean / scale, 2 if recipe.readout == "mean+last" else 1)
-        scaled = Rows(_project(rows.features / scale, centre), rows.target, rows.weight, rows.group)
-        scored = Rows(
-            _project(outcome.features / scale, centre),
-            outcome.target,
-            outcome.weight,
-            outcome.group,
+        blocks_a = design_blocks(recipe.readout, features.mean_a, features.end_a)
+        blocks_b = design_blocks(recipe.readout, features.mean_b, features.end_b)
+        outcome = outcome_rows(
+            pairs, list(zip(blocks_a, blocks_b, strict=True)), recipe.margin_scale
         )
-        return cls(recipe, features.layer, pairs, scale, centre, Problem(scaled), scored)
+        rows = outcome if recipe.objective == "outcome" else _token_rows(outcome, features, recipe)
+        scale = np.sqrt(np.einsum("i,ij,ij->j", rows.weight, rows.features, rows.features))
+        scale /= np.sqrt(rows.weight.sum())
+        scale = np.maximum(scale, max(float(scale.max()), 1e-30) * 1e-6)
+        mean = np.concatenate(
+            [
+                (a.mean(axis=0, dtype=np.float64) + b.mean(axis=0, dtype=np.float64)) / 2
+                for a, b in zip(blocks_a, blocks_b, strict=True)
+            ]
+        )
+        centre = _centre(mean / scale, len(blocks_a))
+        for some in [rows] if rows is outcome else [rows, outcome]:
+            np.divide(some.features, scale, out=some.features)
+            _project(some.features, centre)
+        form = _scaled_form(pairs, features, recipe, scale, centre)
+        problem, length_scale = _problem(pairs, rows, outcome, recipe, form)
+        return cls(recipe, features.layer, pairs, scale, centre, problem, outcome, length_scale)
 
-    def head(self, phi: np.ndarray) -> RewardHead:
-        """The reward head of a point of the rotated problem."""
-        theta = self.problem.theta(phi) / self.scale
-        value, end = split_weights(self.recipe.readout, theta)
+    @property
+    def lead(self) -> int:
+        """How many columns stand before the head's own."""
+        return 0 if self.length_scale is None else 1
+
+    @property
+    def ties(self) -> Ties:
+        """The model of ties that was fitted: "half" where no pair has any."""
+        return self.problem.link.name
+
+    def head(self, optimum: Optimum) -> RewardHead:
+        """The reward head of a point of the problem."""
+        theta = optimum.theta[self.lead :]
+        for block, direction in self.centre:  # what rounding left there
+            theta = theta.copy()
+            theta[block] -= (theta[block] @ direction) * direction
+        value, end = split_weights(self.recipe.readout, theta / self.scale)
         return RewardHead(self.recipe.readout, self.layer, value, end)
+
+    def length_coefficient(self, optimum: Optimum) -> float | None:
+        """Reward for each unit of log length that the head does not keep; None without column."""
+        if self.length_scale is None:
+            return None
+        return float(optimum.theta[0]) * _LENGTH_SCALE / self.length_scale
 
     def posterior(self, choice: PenaltyChoice) -> Posterior:
         """How sure the head at the optimum is; its probabilities calibrated on left-out logits."""
-        p = sigmoid(self.problem.rotated @ choice.phi)
-        rows = self.problem.rows
-        curvature = rows.weight * p * (1 - p)
-        ridge = choice.penalty * self.problem.num
-        posterior = Posterior.from_rows(rows.features, curvature, ridge, self.scale, self.centre)
-        return posterior.calibrated(self._averaged_calibration(posterior, choice))
-
-    def _averaged_calibration(self, posterior: Posterior, choice: PenaltyChoice) -> float:
-        """The posterior's calibration, from logits and variances without the pair itself."""
         import numpy as np
 
+        inverse = self.problem.inverse(choice.optimum, choice.penalty * self.problem.num)
+        posterior = Posterior.of(inverse, self.scale, self.centre, self.lead)
         rows = self.outcome
-        variance = posterior.difference_variance(rows.features * self.scale)
+        scaled = rows.features.astype(posterior.factor.dtype)
+        variance = posterior.inverse.spread(scaled, posterior.inverse.images(scaled))
+        # Without its own pair a difference is less sure; how much less, the leverage says.
         p = sigmoid(choice.left_out)
-        seen = np.minimum(rows.weight * p * (1 - p) * variance, 0.99)
-        return averaged_calibration(
+        seen = np.minimum(rows.weight * p * (1 - p) * variance, 0.9)
+        calibration = averaged_calibration(
             choice.left_out, variance / (1 - seen), rows.target, rows.weight
         )
+        return posterior.calibrated(calibration)
 
-    def choose(self) -> PenaltyChoice:
-        """The penalty and its optimum, with logits of every pair without its prompt."""
+    def choose(self, first: float = 1.0) -> PenaltyChoice:
+        """The penalty and its optimum, with logits of every pair without its prompt.
+
+        Args:
+            first: where the search for the penalty begins.
+        """
         import numpy as np
 
         recipe = self.recipe
         penalties = PENALTIES if recipe.penalty is None else (recipe.penalty,)
-        largest = int(np.bincount(self.outcome.group).max())
-        if recipe.objective == "outcome" and largest <= MAX_GROUP_ROWS:
-            return choose_penalty(self.problem, penalties)
+        if int(np.bincount(self.problem.rows.group).max()) <= MAX_GROUP_ROWS:
+            return choose_penalty(self.problem, penalties, first)
         return self._choose_by_folds(penalties)
 
     def _choose_by_folds(self, penalties: Sequence[float]) -> PenaltyChoice:
         """Grouped cross-validation, where leaving single prompts out has no short cut."""
         import numpy as np
 
-        rows, outcome = self.problem.rows, self.outcome
-        names = np.unique(outcome.group)
+        whole = self.problem
+        rows, scored = whole.rows, whole.scored
+        names = np.unique(scored.group)
         folds = [names[k :: self.recipe.num_folds] for k in range(self.recipe.num_folds)]
-        logits = {p: np.zeros(len(outcome.target)) for p in penalties}
+        penalties = sorted(penalties, reverse=True)
+        logits = {p: np.zeros(len(scored.target)) for p in penalties}
+        losses = dict.fromkeys(penalties, 0.0)
         for fold in folds:
             if not len(fold) or len(fold) == len(names):
                 continue
-            problem = Problem(rows.take(~np.isin(rows.group, fold)))
-            test = np.isin(outcome.group, fold)
-            phi = None
-            for penalty in sorted(penalties, reverse=True):
-                phi = problem.solve(penalty, start=phi)
-                logits[penalty][test] = outcome.features[test] @ problem.theta(phi)
-        path = [
-            (p, mean_log_loss(logits[p], outcome.target, outcome.weight))
-            for p in sorted(penalties, reverse=True)
-        ]
-        penalty, loss = min(path, key=lambda entry: entry[1])
-        return PenaltyChoice(penalty, self.problem.solve(penalty), logits[penalty], loss, path)
+            part = Problem(
+                rows.take(~np.isin(rows.group, fold)), whole.link, quadratic=whole.quadratic
+            )
+            test = np.flatnonzero(np.isin(scored.group, fold))
+            at = part.zero
+            for penalty in penalties:
+                at = part.solve(penalty, start=at)
+                logits[penalty][test] = scored.features[test] @ at.theta
+                share = float(scored.weight[test].sum() / scored.weight.sum())
+                losses[penalty] += share * left_out_loss(whole, logits[penalty], at, test)
+        penalty = min(penalties, key=lambda p: losses[p])
+        path = [(p, losses[p]) for p in penalties]
+        return PenaltyChoice(penalty, whole.solve(penalty), logits[penalty], losses[penalty], path)
 
-    def candidate(self) -> Candidate:
-        """This layer and readout with its left-out figures."""
+    def candidate(self, first: float = 1.0) -> Candidate:
+        """This layer and readout with its left-out figures; `first` as in `choose`."""
         import numpy as np
 
-        choice = self.choose()
+        choice = self.choose(first)
         decided = self.outcome.target != 0.5
         sign = np.sign(choice.left_out) * np.sign(self.outcome.target - 0.5)
         accuracy = float((0.5 + 0.5 * sign[decided]).mean()) if decided.any() else None
@@ -223,9 +262,75 @@ class Fit:
     def refit(
         self, penalty: float, on_step: Callable[[int, RewardHead], None] | None = None
     ) -> RewardHead:
-        """Solve from zero and report the head at every Newton step."""
-        step = None if on_step is None else lambda k, phi: on_step(k, self.head(phi))
+        """Solve from zero and report the head at every step."""
+        step = None if on_step is None else lambda k, at: on_step(k, self.head(at))
         return self.head(self.problem.solve(penalty, on_step=step))
+
+
+def _token_rows(outcome: Rows, features: PairFeatures, recipe: Recipe) -> Rows:
+    """Rows of the per-token objectives."""
+    assert features.states_a is not None
+    assert features.states_b is not None
+    return token_rows(
+        outcome,
+        features.states_a,
+        features.states_b,
+        token_weight=recipe.token_weight,
+        max_positions=recipe.max_token_positions,
+    )
+
+
+def _scaled_form(
+    pairs: Sequence[PreferencePair],
+    features: PairFeatures,
+    recipe: Recipe,
+    scale: np.ndarray,
+    centre: list[tuple[slice, np.ndarray]],
+) -> np.ndarray | None:
+    """The quadratic terms in scaled and centred features, or None where there are none."""
+    weights = (recipe.lookahead_weight, recipe.smoothness_weight)
+    if recipe.objective != "token_coherent" or not any(weights):
+        return None
+    assert features.states_a is not None
+    assert features.states_b is not None
+    form = coherence_form(
+        pairs,
+        features.states_a,
+        features.states_b,
+        lookahead_weight=weights[0],
+        smoothness_weight=weights[1],
+    )
+    form = _project(_project(form / scale / scale[:, None], centre).T.copy(), centre)
+    return (form + form.T) / 2
+
+
+def _problem(
+    pairs: Sequence[PreferencePair],
+    rows: Rows,
+    outcome: Rows,
+    recipe: Recipe,
+    form: np.ndarray | None,
+) -> tuple[Problem, float | None]:
+    """The solver's problem, with a length column in front where the recipe wants one."""
+    import numpy as np
+
+    has_ties = outcome.tie is not None and outcome.tie.any()
+    link: Link = LINKS[recipe.ties] if has_ties else Half()
+    length = length_differences(pairs) if recipe.length_column else None
+    if length is None or not length.any():
+        return Problem(rows, link, None if rows is outcome else outcome, form), None
+    rms = float(np.sqrt(outcome.weight @ length**2 / outcome.weight.sum()))
+    column = np.zeros((len(rows.target), 1))
+    # Per-token terms compare equal positions: length has a say at the score positions alone.
+    column[rows.first if rows.first is not None else slice(None), 0] = length * _LENGTH_SCALE / rms
+    fitted = replace(rows, features=np.concatenate([column, rows.features], axis=1))
+    scored = replace(
+        outcome,
+        features=np.concatenate([np.zeros((len(outcome.target), 1)), outcome.features], axis=1),
+    )
+    if form is not None:
+        form = np.pad(form, ((1, 0), (1, 0)))
+    return Problem(fitted, link, scored, form), rms
 
 
 def _centre(mean: np.ndarray, num_blocks: int) -> list[tuple[slice, np.ndarray]]:

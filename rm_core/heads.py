@@ -15,7 +15,7 @@ Q-RM (arXiv 2505.23363); their sum was the most accurate in trials.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,12 +95,14 @@ def split_weights(readout: Readout, theta: np.ndarray) -> tuple[np.ndarray, np.n
     return theta[:half], theta[half:]
 
 
+def design_blocks(readout: Readout, mean: Any, end: Any) -> list[Any]:
+    """The pooled blocks that `design` concatenates, in its order."""
+    return {"last": [end], "mean": [mean], "mean+last": [mean, end]}[readout]
+
+
 def design(readout: Readout, mean: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Features in which the reward is linear: float [B, H], or [B, 2H] for `mean+last`."""
     import numpy as np
 
-    if readout == "last":
-        return end
-    if readout == "mean":
-        return mean
-    return np.concatenate([mean, end], axis=1)
+    blocks = design_blocks(readout, mean, end)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)

@@ -1,4 +1,4 @@
-"""What the fit minimises, as rows for rm_core.solver.
+"""What the fit minimises, as rows and a quadratic form for rm_core.solver.
 
 `outcome` (Bradley & Terry 1952): one row a pair, the difference of the answers' features; the loss
 is -log sigma(r_chosen - r_rejected), soft targets in between.
@@ -13,7 +13,17 @@ v_rejected) position by position, with its defects mended:
   beside `token_weight` for the mean of the others: what is scored is what was trained;
 - equal answers have no row; both ends are kept whatever was cut.
 
-A linear head makes both the same convex problem.
+`token_coherent`: the same rows, and two terms that make a token's value what the answer's end will
+be worth (after TCRM's lookahead and smoothness, arXiv 2604.22981), of every answer:
+
+    lookahead_weight * mean_t (v_t - v_T)²  +  smoothness_weight * mean_t (v_t - v_(t+1))²
+
+Both are quadratic in the weights once v_T moves with them: (w·(h_t - h_T))², so two H x H sums over
+the answers' states hold all that the solver needs, and the problem stays convex and exact.
+
+Ties, target margins and a length column are the same for every objective. A length column is the
+difference of the logs of the answers' lengths: fitted with the weights and dropped when scoring, it
+takes upon itself what length explains (ODIN, arXiv 2402.07319, in its linear form).
 """
 
 from __future__ import annotations
@@ -29,26 +39,38 @@ if TYPE_CHECKING:
 
 
 def outcome_rows(
-    pairs: Sequence[PreferencePair], design_a: np.ndarray, design_b: np.ndarray
+    pairs: Sequence[PreferencePair],
+    blocks: Sequence[tuple[np.ndarray, np.ndarray]],
+    margin_scale: float = 1.0,
 ) -> Rows:
     """One row a pair.
 
     Args:
-        design_a, design_b: float [B, d], see rm_core.heads.design.
+        blocks: (answers a, answers b) of each pooled block, float [B, H]: see
+            rm_core.heads.design_blocks.
+        margin_scale: factor on the pairs' target margins.
     """
     import numpy as np
 
     _, group = np.unique(np.array([p.group for p in pairs]), return_inverse=True)
+    target = np.array([p.target for p in pairs], dtype=np.float64)
+    margin = margin_scale * np.array([p.target_margin for p in pairs]) * np.sign(target - 0.5)
+    width = blocks[0][0].shape[1]
+    features = np.empty((len(pairs), width * len(blocks)))
+    for k, (a, b) in enumerate(blocks):
+        np.subtract(a, b, out=features[:, k * width : (k + 1) * width], dtype=np.float64)
     return Rows(
-        features=design_a.astype(np.float64) - design_b.astype(np.float64),
-        target=np.array([p.target for p in pairs], dtype=np.float64),
+        features=features,
+        target=target,
         weight=np.array([p.weight for p in pairs], dtype=np.float64),
         group=group.astype(np.int64),
+        tie=np.array([p.tie_share for p in pairs], dtype=np.float64),
+        margin=margin if margin.any() else None,
     )
 
 
 def token_rows(
-    pairs: Sequence[PreferencePair],
+    outcome: Rows,
     states_a: Sequence[np.ndarray],
     states_b: Sequence[np.ndarray],
     *,
@@ -58,29 +80,81 @@ def token_rows(
     """The term at the score position and up to `max_positions` per-token terms a pair.
 
     Args:
+        outcome: one row a pair, for target, ties, margin, weight and group.
         states_a, states_b: float32 [T_a, H] and [T_b, H] for every pair. Answers part where their
             states do: equal ids behind one prompt have equal states.
     """
     import numpy as np
 
-    _, group = np.unique(np.array([p.group for p in pairs]), return_inverse=True)
-    features, target, weight, of_group = [], [], [], []
-    for pair, number, a, b in zip(pairs, group, states_a, states_b, strict=True):
+    features, weight, of_pair = [], [], []
+    for number, (a, b) in enumerate(zip(states_a, states_b, strict=True)):
         common = min(len(a), len(b))
         same = np.isclose(a[:common], b[:common], rtol=1e-3, atol=1e-3).all(axis=1)
         parting = int(np.argmin(same)) if not same.all() else common
         positions = np.arange(parting, common)
         if len(positions) > max_positions:
             positions = positions[np.linspace(0, len(positions) - 1, max_positions).astype(int)]
-        rows = [(a[-1] - b[-1])[None], a[positions] - b[positions]]
-        features.append(np.concatenate(rows).astype(np.float64))
+        features.append(np.concatenate([(a[-1] - b[-1])[None], a[positions] - b[positions]]))
         each = token_weight / max(len(positions), 1)
-        weight.append(pair.weight * np.array([1.0] + [each] * len(positions)))
-        target.append(np.full(1 + len(positions), pair.target))
-        of_group.append(np.full(1 + len(positions), number))
+        weight.append(outcome.weight[number] * np.array([1.0] + [each] * len(positions)))
+        of_pair.append(np.full(1 + len(positions), number))
+    pair = np.concatenate(of_pair)
     return Rows(
-        np.concatenate(features),
-        np.concatenate(target),
+        np.concatenate(features).astype(np.float64),
+        outcome.target[pair],
         np.concatenate(weight),
-        np.concatenate(of_group).astype(np.int64),
+        outcome.group[pair],
+        None if outcome.tie is None else outcome.tie[pair],
+        None if outcome.margin is None else outcome.margin[pair],
+        first=np.flatnonzero(np.diff(pair, prepend=-1)),
     )
+
+
+def length_differences(pairs: Sequence[PreferencePair]) -> np.ndarray:
+    """log of a's characters less log of b's (one added to each), float64 [B]."""
+    import numpy as np
+
+    return np.array(
+        [np.log1p(len(p.answer_a.response)) - np.log1p(len(p.answer_b.response)) for p in pairs]
+    )
+
+
+def coherence_form(
+    pairs: Sequence[PreferencePair],
+    states_a: Sequence[np.ndarray],
+    states_b: Sequence[np.ndarray],
+    *,
+    lookahead_weight: float,
+    smoothness_weight: float,
+) -> np.ndarray:
+    """Q with ½ wᵀQw = the lookahead and smoothness terms of all pairs' answers: float64 [H, H]."""
+    import numpy as np
+
+    width = states_a[0].shape[1]
+    form = np.zeros((width, width))
+    part: list[np.ndarray] = []
+    size = 0
+
+    def add() -> None:
+        nonlocal form, size
+        if part:
+            steps = np.concatenate(part)
+            form += steps.T @ steps
+            part.clear()
+            size = 0
+
+    for states, pair in [*zip(states_a, pairs, strict=True), *zip(states_b, pairs, strict=True)]:
+        own = states.astype(np.float32)
+        if len(own) < 2:
+            continue
+        ahead = np.sqrt(2 * pair.weight * lookahead_weight / len(own))
+        smooth = np.sqrt(2 * pair.weight * smoothness_weight / (len(own) - 1))
+        part += [
+            (own[:-1] - own[-1]) * np.float32(ahead),
+            np.diff(own, axis=0) * np.float32(smooth),
+        ]
+        size += 2 * len(own)
+        if size > 8192:
+            add()
+    add()
+    return form

@@ -21,6 +21,7 @@ from rm_core.conversation import ConversationEncoder, EncodedAnswer, Limits, Mes
 from rm_core.encoding import Group
 from rm_core.errors import CheckpointError
 from rm_core.heads import design
+from rm_core.links import LINKS
 from rm_core.transformer import Backbone, load
 from rm_core.uncertainty import Posterior
 
@@ -187,6 +188,16 @@ class RewardModel:
         """P(a is better than b), calibrated on left-out pairs; for answers to one prompt."""
         margin = float(self.manifest["calibration_scale"]) * (reward_a - reward_b)
         return 1.0 / (1.0 + math.exp(-margin)) if margin > -700 else 0.0
+
+    def prob_tie(self, reward_a: float, reward_b: float) -> float | None:
+        """P(people call it a tie); None for a head that was fitted without a model of ties."""
+        import numpy as np
+
+        threshold = self.manifest.get("tie_threshold")
+        if threshold is None:
+            return None
+        link = LINKS[self.manifest["ties"]]
+        return float(link.tie_probability(np.array(reward_a - reward_b), threshold))
 
     def features(self, prompt: str | list[Message], responses: Sequence[str]) -> np.ndarray:
         """What the head reads of each response, float32 [B, d]; `@ head.weights` is the reward.

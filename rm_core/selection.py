@@ -173,10 +173,10 @@ class _Remaining:
     ) -> None:
         import numpy as np
 
-        self._isotropic = posterior.isotropic
+        self._inverse = posterior.inverse
         self._scaled, self._image = posterior.whitened(x)
         self.curvature = outcome_curvature(mean, len(x))
-        self.variance = posterior.difference_variance(x)
+        self.variance = self._inverse.spread(self._scaled, self._image)
         self._columns = np.zeros((max_judged, len(x)))
         self._num = 0
 
@@ -185,9 +185,10 @@ class _Remaining:
         import numpy as np
 
         past = self._columns[: self._num]
-        covariance = (self._image @ self._image[pick]).astype(np.float64)
-        if self._isotropic:
-            covariance = self._isotropic * (self._scaled @ self._scaled[pick]) - covariance
+        one = slice(pick, pick + 1)
+        covariance = self._inverse.inner(
+            self._scaled, self._image, self._scaled[one], self._image[one]
+        )[:, 0]
         covariance -= past.T @ past[:, pick]
         weight = self.curvature[pick]
         column = covariance * np.sqrt(weight / (1 + weight * self.variance[pick]))

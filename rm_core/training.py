@@ -110,12 +110,11 @@ def train(
     data = _split(encoded, config, report)
 
     hooks.on_stage("fitting")
-    fit, candidates = _fit_candidates(data, layers, info, store, config, hooks)
+    fit, features, candidates = _fit_candidates(data, layers, info, store, config, hooks)
     chosen = min(candidates, key=lambda c: c.choice.log_loss)
     fitted = Fitted.of(fit, chosen)
 
     hooks.on_stage("evaluating")
-    features = load_features(data.train, chosen.layer, info, store, config)
     if data.evaluation == "heldout":
         heldout = load_features(data.heldout, chosen.layer, info, store, config)
         head, metrics = validate_heldout(
@@ -126,20 +125,38 @@ def train(
             fitted, features, config.num_folds, config.seed, hooks.on_metrics
         )
     unseen_logits = metrics.pop(UNSEEN)
-    metrics |= {
+    metrics |= _figures_of_the_fit(fitted, config) | {
         "evaluation": data.evaluation,
         "num_pairs": len(data.train) + len(data.heldout),
         "num_train_pairs": len(data.train),
         "num_train_prompts": len({p.group for p in data.train}),
         "left_out": data.left_out,
-        "left_out_log_loss": chosen.choice.log_loss,
-        "left_out_accuracy": chosen.accuracy,
         "encoding": _encoding_figures(report),
     }
     described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
     manifest = _manifest(head, fitted, info, config, metrics, described)
-    posterior = fit.posterior(chosen.choice)
-    return TrainResult(head, metrics, described, manifest, unseen_logits, posterior)
+    return TrainResult(head, metrics, described, manifest, unseen_logits, fitted.posterior)
+
+
+def _figures_of_the_fit(fitted: Fitted, config: TrainConfig) -> dict[str, Any]:
+    """What was chosen and fitted, for the page and the manifest."""
+    import numpy as np
+
+    fit, chosen = fitted.fit, fitted.candidate
+    ties = np.array([p.tie_share for p in fit.pairs])
+    return {
+        "layer": chosen.layer,
+        "readout": chosen.readout,
+        "objective": config.objective,
+        "penalty": chosen.choice.penalty,
+        "left_out_log_loss": chosen.choice.log_loss,
+        "left_out_accuracy": chosen.accuracy,
+        "ties": fit.ties,
+        "tie_threshold": fitted.tie_threshold,
+        "tie_share": float(ties.mean()),
+        "num_target_margins": sum(p.target_margin > 0 for p in fit.pairs),
+        "length_coefficient": fit.length_coefficient(chosen.choice.optimum),
+    }
 
 
 def _check_enough(pairs: Sequence[PreferencePair]) -> None:
@@ -194,7 +211,7 @@ def _encode(
         limits=config.limits,
         device=device,
         dtype=config.dtype,
-        tokens=config.objective == "token",
+        tokens=config.needs_token_states,
         on_progress=progress,
         should_stop=hooks.should_stop,
     )
@@ -245,7 +262,7 @@ def load_features(
                 "been dropped; run again to encode those answers anew."
             )
         sides += [summaries.mean, summaries.end]
-        if config.objective == "token":
+        if config.needs_token_states:
             by_key = dict(store.token_states(keys, layer))
             states[number] = [by_key[key] for key in keys]
     mean_a, end_a, mean_b, end_b = sides
@@ -259,8 +276,13 @@ def _recipes(config: TrainConfig) -> list[Recipe]:
             objective=config.objective,
             penalty=config.penalty,
             token_weight=config.token_weight,
+            lookahead_weight=config.lookahead_weight,
+            smoothness_weight=config.smoothness_weight,
             max_token_positions=config.max_token_positions,
             num_folds=config.num_folds,
+            ties=config.ties,
+            margin_scale=config.margin_scale,
+            length_column=config.length_column,
         )
         for readout in config.candidate_readouts()
     ]
@@ -273,13 +295,13 @@ def _fit_candidates(
     store: FeatureStore,
     config: TrainConfig,
     hooks: Hooks,
-) -> tuple[Fit, list[Candidate]]:
+) -> tuple[Fit, PairFeatures, list[Candidate]]:
     """Every layer and readout with its left-out figures, on training pairs alone.
 
     Returns:
-        The best candidate's fit (the others' matrices are let go) and all candidates.
+        The best candidate's fit and features (the others' are let go) and all candidates.
     """
-    best: Fit | None = None
+    best: tuple[Fit, PairFeatures] | None = None
     candidates: list[Candidate] = []
     total = len(layers) * len(_recipes(config))
     for layer in layers:
@@ -288,13 +310,14 @@ def _fit_candidates(
             if hooks.should_stop():
                 raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
             fit = Fit.of(data.train, features, recipe)
-            candidate = fit.candidate()
+            # Penalties of neighbours are neighbours: the search begins where the last one ended.
+            candidate = fit.candidate(candidates[-1].choice.penalty if candidates else 1.0)
             if all(candidate.choice.log_loss < c.choice.log_loss for c in candidates):
-                best = fit
+                best = (fit, features)
             candidates.append(candidate)
             hooks.on_progress(len(candidates), total)
     assert best is not None
-    return best, candidates
+    return *best, candidates
 
 
 def _encoding_figures(report: EncodeReport) -> dict[str, Any]:
@@ -336,6 +359,8 @@ def _manifest(
         "objective": config.objective,
         "penalty": fitted.candidate.choice.penalty,
         "calibration_scale": fitted.calibration_scale,
+        "ties": fitted.fit.ties,
+        "tie_threshold": fitted.tie_threshold,
         "baselines": fitted.baselines,
         "config": config.as_dict(),
         "candidates": candidates,

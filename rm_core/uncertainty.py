@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rm_core.errors import CheckpointError
+from rm_core.hessian import Inverse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,35 +56,25 @@ class Posterior:
     calibration: float = 1.0
 
     @classmethod
-    def from_rows(
-        cls, x: np.ndarray, curvature: np.ndarray, ridge: float, scale: np.ndarray, centre: Centre
-    ) -> Posterior:
-        """The posterior of sum_i loss_i(x_i·theta) + ridge/2 |theta|² at its optimum.
+    def of(cls, inverse: Inverse, scale: np.ndarray, centre: Centre, lead: int = 0) -> Posterior:
+        """From the inverse Hessian at an optimum.
 
         Args:
-            x: float64 [n, d], scaled and centred features.
-            curvature: float64 [n], loss''(x_i·theta), weights inside.
+            lead: how many columns in front the head does not keep (the length's): what they
+                explain stays in the variances of the others.
         """
         import numpy as np
 
-        n, d = x.shape
-        weighted = x * np.sqrt(curvature)[:, None]
-        if 2 * n >= d:
-            hessian = weighted.T @ weighted
-            hessian[np.diag_indices(d)] += ridge
-            return cls.from_hessian(hessian, scale, centre)
-        # (ridge I + AᵀA)^-1 = I/ridge - Aᵀ (ridge I + A Aᵀ)^-1 A / ridge
-        inner = weighted @ weighted.T
-        inner[np.diag_indices(n)] += ridge
-        factor = invert_lower(np.linalg.cholesky(inner)) @ weighted / math.sqrt(ridge)
-        return cls(factor, 1.0 / ridge, scale, centre)
+        factor = inverse.factor
+        if inverse.isotropic:
+            return cls(factor[:, lead:], inverse.isotropic, scale, centre)
+        # F is lower triangular: of the rows that are dropped nothing reaches the kept columns.
+        return cls(factor[lead:, lead:].astype(np.float32), 0.0, scale, centre)
 
-    @classmethod
-    def from_hessian(cls, hessian: np.ndarray, scale: np.ndarray, centre: Centre) -> Posterior:
-        """The posterior of any objective with this Hessian, float64 [d, d], at its optimum."""
-        import numpy as np
-
-        return cls(invert_lower(np.linalg.cholesky(hessian)).astype(np.float32), 0.0, scale, centre)
+    @property
+    def inverse(self) -> Inverse:
+        """H^-1 in scaled and centred features."""
+        return Inverse(self.factor, self.isotropic)
 
     @property
     def width(self) -> int:
@@ -98,23 +89,15 @@ class Posterior:
         """
         import numpy as np
 
-        kind = np.float64 if self.isotropic else np.float32
         scaled = x.astype(np.float64) / self.scale
         for block, direction in self.centre:
             scaled[:, block] -= np.outer(scaled[:, block] @ direction, direction)
-        scaled = scaled.astype(kind)
-        return scaled, scaled @ self.factor.T.astype(kind)
+        scaled = scaled.astype(self.factor.dtype)
+        return scaled, self.inverse.images(scaled)
 
     def difference_variance(self, x: np.ndarray) -> np.ndarray:
         """Variance of the reward difference x·theta, in squared reward units: float64 [n]."""
-        import numpy as np
-
-        scaled, image = self.whitened(x)
-        spread = np.einsum("ij,ij->i", image, image, dtype=np.float64)
-        if not self.isotropic:
-            return spread
-        length = np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64)
-        return np.maximum(self.isotropic * length - spread, 0.0)
+        return self.inverse.spread(*self.whitened(x))
 
     def probability(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """P(a better), the posterior averaged out: float64 of the arguments' shape.
@@ -266,18 +249,3 @@ def outcome_curvature(mean: Sequence[float] | np.ndarray | None, num: int) -> np
         return np.full(num, 0.25)
     p = np.exp(-np.logaddexp(0.0, -np.asarray(mean, dtype=float)))
     return p * (1 - p)
-
-
-def invert_lower(lower: np.ndarray) -> np.ndarray:
-    """The inverse of a lower triangular matrix, by halves: matrix products do the work."""
-    import numpy as np
-
-    size = len(lower)
-    if size <= 96:
-        return np.tril(np.linalg.inv(lower))
-    half = size // 2
-    inverse = np.zeros_like(lower)
-    first, second = invert_lower(lower[:half, :half]), invert_lower(lower[half:, half:])
-    inverse[:half, :half], inverse[half:, half:] = first, second
-    inverse[half:, :half] = -second @ (lower[half:, :half] @ first)
-    return inverse

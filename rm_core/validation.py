@@ -20,7 +20,9 @@ from rm_core.evaluation import (
 from rm_core.fitting import Candidate, Fit, PairFeatures
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
+from rm_core.prefixes import prefix_accuracy
 from rm_core.solver import calibration_scale, mean_log_loss
+from rm_core.uncertainty import Posterior
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +40,21 @@ class Fitted:
     candidate: Candidate
     calibration_scale: float
     baselines: dict[str, str]
+    posterior: Posterior
 
     @classmethod
     def of(cls, fit: Fit, candidate: Candidate) -> Fitted:
         """Learn the calibration and the baselines' directions."""
         rows = fit.outcome
         scale = calibration_scale(candidate.choice.left_out, rows.target, rows.weight)
-        return cls(fit, candidate, scale, learn_baselines(fit.pairs))
+        posterior = fit.posterior(candidate.choice)
+        return cls(fit, candidate, scale, learn_baselines(fit.pairs), posterior)
+
+    @property
+    def tie_threshold(self) -> float | None:
+        """The learned threshold of a model of ties (rm_core.links); None without."""
+        has_one = self.fit.problem.link.has_threshold
+        return self.candidate.choice.optimum.threshold if has_one else None
 
     @property
     def for_evaluation(self) -> dict[str, Any]:
@@ -79,8 +89,43 @@ def validate_heldout(
     rewards_a = head.rewards(heldout_features.mean_a, heldout_features.end_a)
     rewards_b = head.rewards(heldout_features.mean_b, heldout_features.end_b)
     metrics = evaluate_pairs(heldout, rewards_a, rewards_b, fitted.for_evaluation, seed)
-    logits = fitted.calibration_scale * (rewards_a - rewards_b)
-    return head, metrics | {UNSEEN: _unseen(heldout, logits)}
+    margin = rewards_a - rewards_b
+    metrics |= _of_the_posterior(fitted, heldout_features, margin, target)
+    metrics |= _of_ties(fitted, heldout, margin)
+    if heldout_features.states_a is not None and heldout_features.states_b is not None:
+        metrics["prefix_accuracy"] = prefix_accuracy(
+            head, heldout_features.states_a, heldout_features.states_b, target
+        )
+    return head, metrics | {UNSEEN: _unseen(heldout, fitted.calibration_scale * margin)}
+
+
+def _of_the_posterior(
+    fitted: Fitted, features: PairFeatures, margin: np.ndarray, target: np.ndarray
+) -> dict[str, float]:
+    """Log loss of probabilities with the head's own uncertainty averaged out."""
+    import numpy as np
+
+    variance = fitted.posterior.difference_variance(features.differences(fitted.fit.recipe.readout))
+    p = np.clip(fitted.posterior.probability(margin, variance), 1e-12, 1 - 1e-12)
+    loss = -(target * np.log(p) + (1 - target) * np.log(1 - p))
+    return {"log_loss_averaged": float(loss.mean()), "reward_std": float(np.sqrt(variance).mean())}
+
+
+def _of_ties(
+    fitted: Fitted, pairs: Sequence[PreferencePair], margin: np.ndarray
+) -> dict[str, float]:
+    """Log loss of the three outcomes under the fitted model of ties, beside their base rates'."""
+    import numpy as np
+
+    threshold = fitted.tie_threshold
+    if threshold is None:
+        return {}
+    target = np.array([p.target for p in pairs])
+    tie = np.array([p.tie_share for p in pairs])
+    loss = fitted.fit.problem.link.slopes(margin, target, tie, threshold).loss
+    share = float(np.clip(tie.mean(), 1e-12, 1 - 1e-12))
+    chance = -share * np.log(share) - (1 - share) * np.log((1 - share) / 2)
+    return {"three_way_log_loss": float(loss.mean()), "three_way_chance": float(chance)}
 
 
 def validate_by_folds(

@@ -1,97 +1,182 @@
-"""The exact optimum, its left-out logits and its invariances."""
+"""The exact optimum, its left-out logits and its invariances, for every objective and link."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy.optimize import check_grad, minimize
+from scipy.optimize import approx_fprime, minimize
 
+from rm_core.errors import TrainingDataError
 from rm_core.heads import RewardHead
-from rm_core.objectives import token_rows
+from rm_core.links import LINKS, Davidson
+from rm_core.objectives import coherence_form, outcome_rows, token_rows
 from rm_core.pairs import PreferencePair, from_chosen
 from rm_core.solver import (
+    Optimum,
     Problem,
     Rows,
     calibration_scale,
     choose_penalty,
+    left_out_loss,
     mean_log_loss,
     sigmoid,
 )
 
 
-def rows(n: int, d: int, seed: int = 0, groups: int | None = None) -> Rows:
+def rows(n: int, d: int, seed: int = 0, groups: int | None = None, ties: bool = False) -> Rows:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d))
     truth = rng.normal(size=d) / np.sqrt(d)
     target = (rng.random(n) < sigmoid(2 * x @ truth)).astype(float)
     target[:: max(n // 7, 1)] = 0.5  # ties
     target[1 :: max(n // 5, 1)] = 0.75  # split votes
-    return Rows(x, target, rng.uniform(0.5, 2, n), rng.integers(0, groups or n, n))
+    tie = np.where(target == 0.5, 1.0, np.where(target == 0.75, 0.25, 0.0))
+    group = rng.integers(0, groups or n, n) if groups else np.arange(n)
+    return Rows(x, target, rng.uniform(0.5, 2, n), group, tie if ties else None)
 
 
-def by_scipy(r: Rows, penalty: float) -> np.ndarray:
-    ridge = penalty * r.weight.sum()
-
-    def value(theta):
-        z = r.features @ theta
-        return r.weight @ (np.logaddexp(0, z) - r.target * z) + ridge / 2 * theta @ theta
-
-    def gradient(theta):
-        p = 1 / (1 + np.exp(-r.features @ theta))
-        return r.features.T @ (r.weight * (p - r.target)) + ridge * theta
-
-    assert check_grad(value, gradient, np.full(r.features.shape[1], 0.1)) < 1e-3
-    found = minimize(
-        value,
-        np.zeros(r.features.shape[1]),
-        jac=gradient,
-        method="BFGS",
-        options={"gtol": 1e-10, "maxiter": 5000},
-    )
-    return found.x
+def form(d: int) -> np.ndarray:
+    steps = np.random.default_rng(5).normal(size=(3 * d, d))
+    return 4 * steps.T @ steps
 
 
-@pytest.mark.parametrize(("n", "d"), [(80, 12), (20, 40), (30, 30)])
+# Every kind of problem that a fit can be: link, margins, quadratic terms.
+KINDS = {
+    "half": (rows(80, 12), "half", None),
+    "half, few rows": (rows(20, 60), "half", None),
+    "half, margins": (replace(rows(80, 12), margin=np.linspace(-0.5, 0.5, 80)), "half", None),
+    "davidson": (rows(80, 12, ties=True), "davidson", None),
+    "davidson, few rows": (rows(25, 70, ties=True), "davidson", None),
+    "rao-kupper": (rows(80, 12, ties=True), "rao-kupper", None),
+    "coherent": (rows(80, 12), "half", form(12)),
+    "coherent, few rows": (rows(20, 60, ties=True), "rao-kupper", form(60)),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+
+
+def problem_of(kind) -> Problem:
+    return Problem(kind[0], LINKS[kind[1]], quadratic=kind[2])
+
+
+@every_kind
+def test_the_gradient_is_that_of_finite_differences(kind) -> None:
+    problem = problem_of(kind)
+    width = kind[0].features.shape[1]
+    point = np.append(np.random.default_rng(1).normal(size=width) * 0.3, 0.4)
+
+    def value(v: np.ndarray) -> float:
+        return problem.value(Optimum(v[:-1], v[-1]), ridge=5.0)[0]
+
+    _, gradient = problem.value(Optimum(point[:-1], point[-1]), ridge=5.0)
+    np.testing.assert_allclose(gradient, approx_fprime(point, value, 1e-7), rtol=1e-4, atol=2e-4)
+
+
+@every_kind
+def test_curvatures_are_those_of_finite_differences(kind) -> None:
+    problem, step = problem_of(kind), 1e-5
+    link, r = problem.link, problem.rows
+    tie = np.zeros_like(r.target) if r.tie is None else r.tie
+    z = np.random.default_rng(2).normal(size=len(r.target))
+    by_z, by_threshold = link.curvature(z, r.target, tie, 0.6)
+    ahead, behind = (link.slopes(z + s, r.target, tie, 0.6).by_z for s in (step, -step))
+    np.testing.assert_allclose(by_z, (ahead - behind) / (2 * step), atol=1e-6)
+    ahead, behind = (link.slopes(z, r.target, tie, 0.6 + s).by_threshold for s in (step, -step))
+    np.testing.assert_allclose(by_threshold, (ahead - behind) / (2 * step), atol=1e-6)
+
+
+@every_kind
 @pytest.mark.parametrize("penalty", [1.0, 0.01])
-def test_the_optimum_is_the_one_scipy_finds(n: int, d: int, penalty: float) -> None:
-    r = rows(n, d)
-    problem = Problem(r)
-    theta = problem.theta(problem.solve(penalty))
-    np.testing.assert_allclose(theta, by_scipy(r, penalty), atol=2e-6)
+def test_the_optimum_is_the_one_scipy_finds(kind, penalty: float) -> None:
+    problem = problem_of(kind)
+    ridge = penalty * problem.num
+    found = problem.solve(penalty)
+
+    def value(v: np.ndarray) -> tuple[float, np.ndarray]:
+        return problem.value(Optimum(v[:-1], v[-1]), ridge)
+
+    free = [(None, None)] * len(found.theta)
+    low = [(1e-6, None)] if kind[1] == "rao-kupper" else [(None, None)]
+    theirs = minimize(
+        value,
+        np.append(problem.zero.theta, problem.zero.threshold),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=free + low,
+        options={"gtol": 1e-9, "ftol": 1e-16, "maxiter": 5000, "maxfun": 20_000},
+    ).x
+    np.testing.assert_allclose(found.theta, theirs[:-1], atol=3e-6)
+    assert found.threshold == pytest.approx(theirs[-1], abs=1e-5)
+    _, gradient = problem.value(found, ridge)
+    _, at_zero = problem.value(problem.zero, ridge)
+    assert np.linalg.norm(gradient) <= 1e-9 * np.linalg.norm(at_zero)
 
 
 def test_the_same_rows_give_the_same_bits_and_a_warm_start_the_same_optimum() -> None:
     one, two = Problem(rows(60, 90)), Problem(rows(60, 90))
-    assert np.array_equal(one.solve(0.1), two.solve(0.1))
+    assert np.array_equal(one.solve(0.1).theta, two.solve(0.1).theta)
     warm = one.solve(0.1, start=one.solve(10.0))
-    np.testing.assert_allclose(warm, two.solve(0.1), atol=1e-7)
+    np.testing.assert_allclose(warm.theta, two.solve(0.1).theta, atol=1e-7)
 
 
 def test_separable_rows_with_a_tiny_penalty_still_converge() -> None:
     x = np.concatenate([np.eye(6), -np.eye(6)]) * 50
     r = Rows(x, np.repeat([1.0, 0.0], 6), np.ones(12), np.arange(12))
-    problem = Problem(r)
-    phi = problem.solve(1e-6)
-    assert np.isfinite(phi).all()
-    assert mean_log_loss(problem.rotated @ phi, r.target, r.weight) < 0.01
+    theta = Problem(r).solve(1e-6).theta
+    assert np.isfinite(theta).all()
+    assert mean_log_loss(x @ theta, r.target, r.weight) < 0.01
+
+
+def test_rows_without_a_preference_are_at_their_optimum_already() -> None:
+    even = replace(rows(30, 5), target=np.full(30, 0.5))
+    assert not Problem(even).solve(0.1).theta.any()
+
+
+def test_features_that_are_not_finite_are_an_error_in_words() -> None:
+    broken = rows(30, 5)
+    broken.features[3, 2] = np.nan
+    with np.errstate(invalid="ignore"), pytest.raises(TrainingDataError, match="not finite"):
+        Problem(broken).solve(0.1)
+
+
+def true_left_out(problem: Problem, penalty: float) -> np.ndarray:
+    """Every prompt truly left out, with the same ridge as with all rows."""
+    true = np.empty(len(problem.scored.target))
+    for g in np.unique(problem.scored.group):
+        rest = problem.rows.take(problem.rows.group != g)
+        scaled = penalty * problem.num / rest.weight.sum()
+        part = Problem(rest, problem.link, quadratic=problem.quadratic)
+        test = problem.scored.group == g
+        true[test] = problem.scored.features[test] @ part.solve(scaled).theta
+    return true
 
 
 @pytest.mark.parametrize("groups", [None, 12])
-def test_left_out_logits_are_close_to_truly_leaving_prompts_out(groups: int | None) -> None:
-    r = rows(60, 10, groups=groups)
-    problem = Problem(r)
-    phi = problem.solve(0.1)
-    approximate = problem.left_out_logits(phi, 0.1)
-    true = np.empty(60)
-    for g in np.unique(r.group):
-        rest = r.take(r.group != g)
-        # the same ridge as with all rows: that is what the approximation leaves out
-        scaled = 0.1 * r.weight.sum() / rest.weight.sum()
-        part = Problem(rest)
-        true[r.group == g] = r.features[r.group == g] @ part.theta(part.solve(scaled))
-    fitted = problem.rotated @ phi
-    assert np.abs(approximate - true).max() < 0.12 * np.abs(fitted - true).max()
-    assert np.corrcoef(approximate, true)[0, 1] > 0.995
+@pytest.mark.parametrize("kind", ["half", "half, few rows", "davidson", "coherent"])
+def test_left_out_logits_are_close_to_truly_leaving_prompts_out(kind: str, groups) -> None:
+    r, link, quadratic = KINDS[kind]
+    if groups is not None:
+        r = replace(r, group=np.random.default_rng(0).integers(0, groups, len(r.target)))
+    problem = Problem(r, LINKS[link], quadratic=quadratic)
+    at = problem.solve(0.1)
+    approximate = problem.left_out_logits(at, 0.1)
+    true = true_left_out(problem, 0.1)
+    fitted = r.features @ at.theta
+    assert np.abs(approximate - true).max() < 0.16 * np.abs(fitted - true).max()
+    assert np.corrcoef(approximate, true)[0, 1] > 0.99
+
+
+def test_left_out_logits_of_scored_rows_leave_all_fitted_rows_of_their_prompt_out() -> None:
+    r = rows(90, 8, groups=20)
+    scored = Rows(rows(40, 8, seed=3).features, np.ones(40), np.ones(40), np.arange(40) % 20)
+    problem = Problem(r, scored=scored)
+    at = problem.solve(0.1)
+    approximate, true = problem.left_out_logits(at, 0.1), true_left_out(problem, 0.1)
+    assert np.abs(approximate - true).max() < 0.2 * np.abs(scored.features @ at.theta - true).max()
+    some = problem.left_out_logits(at, 0.1, groups=np.array([4]))
+    assert np.array_equal(np.flatnonzero(some != scored.features @ at.theta), [4, 24])
+    np.testing.assert_allclose(some[[4, 24]], approximate[[4, 24]], rtol=1e-5)
 
 
 def test_the_chosen_penalty_is_the_best_of_the_path_and_noise_gets_a_strong_one() -> None:
@@ -108,19 +193,65 @@ def test_the_chosen_penalty_is_the_best_of_the_path_and_noise_gets_a_strong_one(
     weak = choose_penalty(Problem(signal))
     assert weak.penalty < 1.0
     assert weak.penalty == min(weak.path, key=lambda entry: entry[1])[0]
+    losses = {}
+    problem = Problem(signal)
+    for penalty in (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
+        at = problem.solve(penalty)
+        losses[penalty] = left_out_loss(problem, problem.left_out_logits(at, penalty), at)
+    assert weak.penalty == min(losses, key=losses.__getitem__)  # no valley was overlooked
+    assert weak.log_loss == pytest.approx(losses[weak.penalty], rel=1e-6)
     assert weak.log_loss < np.log(2) < chosen.log_loss + 0.02
 
 
-def test_swapping_every_pair_negates_the_head() -> None:
-    r = rows(50, 8)
-    swapped = Rows(-r.features, 1 - r.target, r.weight, r.group)
-    one, two = Problem(r), Problem(swapped)
-    np.testing.assert_allclose(one.theta(one.solve(0.1)), two.theta(two.solve(0.1)), atol=1e-8)
-    np.testing.assert_allclose(
-        r.features @ one.theta(one.solve(0.1)),
-        -(swapped.features @ two.theta(two.solve(0.1))),
-        atol=1e-8,
+def test_many_rows_choose_their_penalty_on_some_and_report_all() -> None:
+    r = rows(9000, 6)
+    chosen = choose_penalty(Problem(r))
+    assert len(chosen.left_out) == 9000
+    assert (chosen.left_out != r.features @ chosen.optimum.theta).all()
+    assert chosen.log_loss == pytest.approx(min(loss for _, loss in chosen.path), abs=0.02)
+
+
+@pytest.mark.parametrize("link", ["half", "davidson", "rao-kupper"])
+def test_swapping_every_pair_negates_the_logits_and_keeps_the_head(link) -> None:
+    r = replace(rows(50, 8, ties=True), margin=np.linspace(-0.3, 0.3, 50))
+    swapped = replace(r, features=-r.features, target=1 - r.target, margin=-r.margin)
+    one, two = Problem(r, LINKS[link]), Problem(swapped, LINKS[link])
+    assert one.value(Optimum(np.ones(8), 0.5), 1.0)[0] == pytest.approx(
+        two.value(Optimum(np.ones(8), 0.5), 1.0)[0]
     )
+    a, b = one.solve(0.1), two.solve(0.1)
+    np.testing.assert_allclose(a.theta, b.theta, atol=1e-8)
+    assert a.threshold == pytest.approx(b.threshold, abs=1e-8)
+    np.testing.assert_allclose(r.features @ a.theta, -(swapped.features @ b.theta), atol=1e-8)
+
+
+@pytest.mark.parametrize("link", ["davidson", "rao-kupper"])
+def test_the_threshold_that_made_the_ties_is_found(link) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20_000, 3))
+    z, truth = x @ [1.0, -2.0, 0.5], 0.7
+    tied = LINKS[link].tie_probability(z, truth)
+    if link == "davidson":
+        wins = (1 - tied) * sigmoid(z)
+    else:
+        wins = sigmoid(z - truth)
+    draw = rng.random(20_000)
+    tie = ((draw >= wins) & (draw < wins + tied)).astype(float)
+    target = (draw < wins) + tie / 2
+    r = Rows(x, target, np.ones(20_000), np.arange(20_000), tie)
+    at = Problem(r, LINKS[link]).solve(1e-6)
+    assert at.threshold == pytest.approx(truth, abs=0.05)
+    np.testing.assert_allclose(at.theta, [1.0, -2.0, 0.5], atol=0.08)
+    half = Problem(r, LINKS["half"]).solve(1e-6).theta
+    assert abs(half[1]) < 1.9  # ties taken for half wins flatten the rewards
+
+
+def test_without_ties_a_model_of_ties_is_bradley_terry() -> None:
+    z, target, none = np.linspace(-3, 3, 7), np.ones(7), np.zeros(7)
+    theirs = Davidson().slopes(z, target, none, -40.0)
+    ours = LINKS["half"].slopes(z, target, none, 0.0)
+    np.testing.assert_allclose(theirs.loss, ours.loss)
+    np.testing.assert_allclose(theirs.by_z, ours.by_z)
 
 
 def test_equal_rewards_cost_ln_2() -> None:
@@ -143,7 +274,33 @@ def pair(a: str = "x", b: str = "y") -> PreferencePair:
 
 def token_problem(a: np.ndarray, b: np.ndarray, **options) -> Rows:
     options = {"token_weight": 1.0, "max_positions": 64} | options
-    return token_rows([pair()], [a], [b], **options)
+    outcome = outcome_rows([pair()], [(a[-1:], b[-1:])])
+    return token_rows(outcome, [a], [b], **options)
+
+
+def test_a_target_margin_asks_for_a_lead_of_the_better_answer() -> None:
+    a, b = np.ones((1, 2)), np.zeros((1, 2))
+    for target in (1.0, 0.0):
+        strong = replace(pair(), target=target, target_margin=0.5)
+        [margin] = outcome_rows([strong], [(a, b)], margin_scale=2.0).margin
+        assert margin == (1.0 if target == 1.0 else -1.0)
+    assert outcome_rows([replace(pair(), target=0.5, target_margin=1.0)], [(a, b)]).margin is None
+    assert outcome_rows([strong], [(a, b)], margin_scale=0.0).margin is None
+
+
+def test_coherence_terms_are_the_means_that_they_are_documented_to_be() -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(t, 4)).astype(np.float32) for t in (7, 3))
+    q = coherence_form([pair()], [a], [b], lookahead_weight=0.6, smoothness_weight=0.2)
+    w = rng.normal(size=4)
+    by_hand = 0.0
+    for states in (a, b):
+        v = states @ w
+        ahead = v[:-1] - v[-1]
+        by_hand += 0.6 * (ahead**2).sum() / len(v) + 0.2 * (np.diff(v) ** 2).mean()
+    assert 0.5 * w @ q @ w == pytest.approx(by_hand, rel=1e-5)
+    one_token = coherence_form([pair()], [a[:1]], [b[:1]], lookahead_weight=1, smoothness_weight=1)
+    assert not one_token.any()
 
 
 def test_per_token_rows_start_where_answers_part_and_end_with_the_shorter() -> None:

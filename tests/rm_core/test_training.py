@@ -408,7 +408,8 @@ def test_a_checkpoint_knows_how_sure_it_is(
     p, _ = model.prob_better_with_uncertainty(USER, "eeee", "zzzz")
     assert 0.5 < p < 1
     assert model.pair_uncertainty(USER, "eeee", "eeee") == pytest.approx((0, 0), abs=1e-3)
-    assert model.prob_better_with_uncertainty(USER, "eeee", "eeee")[0] == pytest.approx(0.5, abs=1e-4)
+    p, _ = model.prob_better_with_uncertainty(USER, "eeee", "eeee")
+    assert p == pytest.approx(0.5, abs=1e-4)
 
 
 def test_a_checkpoint_without_its_posterior_scores_but_cannot_say_how_sure(
@@ -419,3 +420,101 @@ def test_a_checkpoint_without_its_posterior_scores_but_cannot_say_how_sure(
     assert bare.score(USER, ["eeee"])
     with pytest.raises(CheckpointError, match="saved without its posterior"):
         bare.pair_uncertainty(USER, "eeee", "zzzz")
+
+
+def tied(pairs, every: int = 5):
+    """Some of the pairs called a tie by everyone, others by one of four."""
+    out = []
+    for i, p in enumerate(pairs):
+        if i % every == 1:
+            p = replace(p, target=0.5, tie_share=1.0)
+        elif i % every == 2:
+            p = replace(p, target=0.875 if p.target else 0.125, tie_share=0.25, num_votes=4)
+        out.append(p)
+    return out
+
+
+@pytest.mark.parametrize("ties", ["davidson", "rao-kupper"])
+def test_a_model_of_ties_learns_how_often_people_tie(
+    info: BackboneInfo, shared_store: FeatureStore, tmp_path: Path, ties
+) -> None:
+    pairs = tied(planted_pairs(120, heldout_every=3))
+    result = run(info, shared_store, pairs, ties=ties)
+    metrics = result.metrics
+    assert metrics["ties"] == result.manifest["ties"] == ties
+    assert metrics["tie_threshold"] == result.manifest["tie_threshold"]
+    assert metrics["three_way_log_loss"] < metrics["three_way_chance"]
+    checkpoint.save(tmp_path / "one", result)
+    model = RewardModel.from_checkpoint(tmp_path / "one", backbones_dir=tmp_path, device="cpu")
+    even, far = model.prob_tie(1.0, 1.0), model.prob_tie(5.0, -5.0)
+    assert even is not None
+    assert far is not None
+    assert 0 < far < even < 1
+    assert model.prob_tie(1.0, 2.0) == pytest.approx(model.prob_tie(2.0, 1.0))
+
+
+def test_without_ties_every_model_of_them_gives_the_same_head(
+    result: TrainResult, info: BackboneInfo, shared_store: FeatureStore
+) -> None:
+    for ties in ("half", "davidson", "rao-kupper"):
+        other = run(info, shared_store, ties=ties)
+        assert np.array_equal(other.head.weights, result.head.weights)
+        assert other.metrics["tie_threshold"] is None
+
+
+def test_the_figures_say_what_was_fitted(result: TrainResult) -> None:
+    metrics, manifest = result.metrics, result.manifest
+    for name in ("layer", "readout", "objective", "penalty"):
+        assert metrics[name] == manifest[name]
+    assert manifest["config"] == TrainConfig().as_dict()
+    assert metrics["log_loss_averaged"] < math.log(2)
+    assert metrics["length_coefficient"] is None
+
+
+def test_a_length_column_takes_upon_itself_what_length_explains(
+    info: BackboneInfo, shared_store: FeatureStore
+) -> None:
+    rng = np.random.default_rng(0)
+    pairs = []
+    for p in planted_pairs(120, heldout_every=3):
+        longer_wins = len(p.answer_a.response) > len(p.answer_b.response)
+        target = float(longer_wins) if rng.random() < 0.7 else p.target
+        pairs.append(replace(p, target=target))
+    plain = run(info, shared_store, pairs)
+    debiased = run(info, shared_store, pairs, length_column=True)
+    assert debiased.metrics["length_coefficient"] > 0
+
+    def leaning(result: TrainResult) -> float:
+        by_length = result.metrics["by_length"]
+        return by_length["chosen_longer"]["accuracy"] - by_length["chosen_shorter"]["accuracy"]
+
+    assert leaning(debiased) < leaning(plain)
+    assert debiased.posterior is not None
+    assert debiased.posterior.width == len(debiased.head.weights)
+
+
+def test_strength_asks_for_larger_leads(info: BackboneInfo, shared_store: FeatureStore) -> None:
+    pairs = [replace(p, target_margin=1.0) for p in planted_pairs(60)]
+    plain = run(info, shared_store, pairs, margin_scale=0.0, penalty=1.0)
+    strong = run(info, shared_store, pairs, penalty=1.0)
+    assert strong.metrics["num_target_margins"] == 60
+    assert strong.metrics["reward_margin"] > plain.metrics["reward_margin"]
+
+
+def test_coherent_tokens_rank_answers_before_their_ends(
+    info: BackboneInfo, shared_store: FeatureStore
+) -> None:
+    token = run(info, shared_store, objective="token", token_weight=0.0)
+    coherent = run(info, shared_store, objective="token_coherent", lookahead_weight=3.0)
+    assert coherent.metrics["objective"] == "token_coherent"
+    assert set(coherent.metrics["prefix_accuracy"]) == {"0.25", "0.5", "0.75", "1.0"}
+    assert coherent.metrics["prefix_accuracy"]["1.0"] == coherent.metrics["accuracy"]
+    assert coherent.metrics["prefix_accuracy"]["0.5"] >= token.metrics["prefix_accuracy"]["0.5"]
+
+
+def test_answers_encoded_anew_give_nearly_the_same_head(
+    result: TrainResult, info: BackboneInfo, tmp_path: Path
+) -> None:
+    pairs = planted_pairs(120, heldout_every=3)[::-1]  # another order: other packs
+    other = run(info, FeatureStore(tmp_path / "anew"), pairs)
+    np.testing.assert_allclose(other.head.weights, result.head.weights, rtol=0, atol=1e-4)
