@@ -156,19 +156,21 @@ body { background: var(--rs-bg); }
 #rs-name { flex: 1 1 auto; min-width: 0; pointer-events: none; }
 #rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0;
   color: var(--rs-ink); white-space: nowrap; }
-#project-picker { flex: 0 1 260px; min-width: 130px !important; }
+#project-picker { flex: 0 1 200px; min-width: 120px !important; }
 #rs-tabs > .tab-wrapper { height: 48px; padding-bottom: 0; margin-bottom: 12px; }
 #rs-tabs .tab-container { height: 48px; }
 #rs-tabs .tab-container::after { display: none; }
 #rs-tabs button[role="tab"] { min-height: 44px; color: var(--rs-muted); font-size: 0.9375rem;
-  padding: 0 14px; }
+  padding: 0 10px; }
 #rs-tabs button[role="tab"]:focus-visible { outline-offset: -3px; }
 #rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
-@media (min-width: 900px) {
+@media (min-width: 1240px) {
   #rs-tabs { margin-top: -50px; }
-  #rs-tabs > .tab-wrapper { margin-inline: 176px 290px; }
+  #rs-tabs > .tab-wrapper { margin-inline: 150px 310px; }
 }
 .rs-side-by-side { gap: 18px; }
+.rs-columns { gap: 12px; flex-wrap: wrap; }
+.rs-columns > * { flex: 1 1 210px; max-width: 330px; }
 .rs-line { align-items: center; gap: 12px; }
 #playground-notice, #guidelines-result { min-width: min(340px, 100%); }
 .rs-compact > * { flex-grow: 0 !important; }

@@ -17,7 +17,7 @@ import gradio as gr
 from studio.components.picker import row_picker
 from studio.components.who import who, who_value
 from studio.services.people import LOCAL, Person, Role
-from studio.tabs import checkpoints, history, label, people, playground, projects, train
+from studio.tabs import checkpoints, data, history, label, people, playground, projects, train
 from studio.tabs.context import QUICK, TabContext, TabHandle, told
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ TABS: tuple[tuple[Any, Role], ...] = (
     (train, "lead"),
     (checkpoints, "lead"),
     (playground, "annotator"),
+    (data, "lead"),
     (projects, "lead"),
     (people, "lead"),
 )
