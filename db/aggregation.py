@@ -127,6 +127,7 @@ class Merged:
     num_votes: np.ndarray
     num_left_out: dict[str, int]
     reliability: dict[str, Reliability] | None = None
+    has_converged: bool = True  # the estimate of reliability had settled
 
     @property
     def has_target(self) -> np.ndarray:
@@ -186,10 +187,12 @@ def merge(table: VoteTable, rules: Rules) -> Merged:
     if rules.ties == "drop":
         judging[:, TIE] = 0
     num_votes = judging.sum(axis=1)
-    reliability = None
+    reliability, has_converged = None, True
     verdict = _verdict_of_table(table, at, len(pair))
     if rules.method == "reliability":
-        target, tie_share, reliability = _by_reliability(table, at, used, verdict, rules)
+        target, tie_share, reliability, has_converged = _by_reliability(
+            table, at, used, verdict, rules
+        )
     elif rules.method == "majority":
         target, tie_share = _by_majority(judging)
     else:
@@ -212,7 +215,7 @@ def merge(table: VoteTable, rules: Rules) -> Merged:
     num_left_out["tie"] = int((counts[:, TIE] - judging[:, TIE])[has_target].sum())
     return Merged(
         pair, reason, target, tie_share, strength, np.where(is_settled, 1, num_votes),
-        num_left_out, reliability,
+        num_left_out, reliability, has_converged,
     )  # fmt: skip
 
 
@@ -252,7 +255,7 @@ def _by_majority(judging: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _by_reliability(
     table: VoteTable, at: np.ndarray, used: np.ndarray, verdict: np.ndarray, rules: Rules
-) -> tuple[np.ndarray, np.ndarray, dict[str, Reliability]]:
+) -> tuple[np.ndarray, np.ndarray, dict[str, Reliability], bool]:
     """Targets from what each annotator's votes are worth; adjudicated pairs count as known."""
     import numpy as np
 
@@ -281,7 +284,8 @@ def _by_reliability(
         )
         for name, matrix, number in zip(names, found.confusion, num_votes, strict=True)
     }  # fmt: skip
-    return found.posterior[:, 0] + tie_share / 2, tie_share, reliability
+    target = found.posterior[:, 0] + tie_share / 2
+    return target, tie_share, reliability, found.has_converged
 
 
 def _mean_strength(

@@ -212,6 +212,19 @@ def left_out(s: Session, project_id: int, snapshot: Snapshot | None = None) -> d
     return dict(sorted((counts | count_never_training(s, project_id)).items()))
 
 
+def adjudicated_pairs(s: Session, project_id: int) -> set[int]:
+    """The pairs that a lead has had the last word on."""
+    return set(
+        s.scalars(
+            select(Vote.pair_id).where(
+                Vote.project_id == project_id,
+                Vote.retracted_at.is_(None),
+                Vote.purpose == "adjudication",
+            )
+        )
+    )
+
+
 def count_never_training(s: Session, project_id: int) -> dict[str, int]:
     """Standing votes on gold pairs and repeated pairs: they judge the annotator, not the pair."""
     rows = s.execute(

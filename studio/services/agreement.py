@@ -91,7 +91,13 @@ Statistic = Callable[["np.ndarray", "np.ndarray"], "np.ndarray"]
 
 def alpha(patterns: Patterns) -> Estimate:
     """Krippendorff's alpha, nominal, over the pairs with two verdicts or more."""
-    return _bootstrapped(patterns.where(patterns.num_votes >= 2), _alpha)
+    return alpha_and_percent(patterns)[0]
+
+
+def alpha_and_percent(patterns: Patterns) -> tuple[Estimate, Estimate]:
+    """Alpha, and how often two verdicts on the same pair are the same, of all such couples."""
+    found, percent = _bootstrapped(patterns.where(patterns.num_votes >= 2), _alpha, _percent)
+    return found, percent
 
 
 def fleiss_kappa(patterns: Patterns) -> tuple[Estimate, int]:
@@ -102,12 +108,7 @@ def fleiss_kappa(patterns: Patterns) -> tuple[Estimate, int]:
     if not len(shared.frequency):
         return UNKNOWN, 0
     usual = int(np.bincount(shared.num_votes, shared.frequency).argmax())
-    return _bootstrapped(shared.where(shared.num_votes == usual), _fleiss), usual
-
-
-def percent_agreement(patterns: Patterns) -> Estimate:
-    """How often two verdicts on the same pair are the same: over all pairs of such verdicts."""
-    return _bootstrapped(patterns.where(patterns.num_votes >= 2), _percent)
+    return _bootstrapped(shared.where(shared.num_votes == usual), _fleiss)[0], usual
 
 
 def human_ceiling(patterns: Patterns) -> Estimate:
@@ -117,23 +118,27 @@ def human_ceiling(patterns: Patterns) -> Estimate:
     what the majority would say can be expected to reach against one person's verdict.
     """
     decided = Patterns(patterns.counts[:, :2], patterns.frequency)
-    return _bootstrapped(decided.where(decided.num_votes >= 2), _ceiling)
+    return _bootstrapped(decided.where(decided.num_votes >= 2), _ceiling)[0]
 
 
-def _bootstrapped(patterns: Patterns, statistic: Statistic) -> Estimate:
-    """The statistic with a percentile interval over pairs drawn anew."""
+def _bootstrapped(patterns: Patterns, *statistics: Statistic) -> list[Estimate]:
+    """The statistics with percentile intervals over pairs drawn anew."""
     import numpy as np
 
     num_pairs = int(patterns.frequency.sum())
     if not num_pairs:
-        return UNKNOWN
-    (value,) = statistic(patterns.counts, patterns.frequency[None, :].astype(float))
-    if np.isnan(value):
-        return UNKNOWN._replace(num=num_pairs)
+        return [UNKNOWN for _ in statistics]
     chance = np.random.default_rng(SEED)
-    drawn = chance.multinomial(num_pairs, patterns.frequency / num_pairs, NUM_DRAWS)
-    low, high = np.nanpercentile(statistic(patterns.counts, drawn.astype(float)), [2.5, 97.5])
-    return Estimate(float(value), float(low), float(high), num_pairs)
+    drawn = chance.multinomial(num_pairs, patterns.frequency / num_pairs, NUM_DRAWS).astype(float)
+    found = []
+    for statistic in statistics:
+        (value,) = statistic(patterns.counts, patterns.frequency[None, :].astype(float))
+        if np.isnan(value):
+            found.append(UNKNOWN._replace(num=num_pairs))
+        else:
+            low, high = np.nanpercentile(statistic(patterns.counts, drawn), [2.5, 97.5])
+            found.append(Estimate(float(value), float(low), float(high), num_pairs))
+    return found
 
 
 def _divided(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

@@ -61,18 +61,36 @@ class Annotator:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Characters of the two answers of each pair; ids in order."""
+    """Characters of the two answers of pairs: the pair `first + i` has a[i] and b[i].
 
-    pair: np.ndarray
+    A pair that is not known has -1.
+    """
+
+    first: int
     a: np.ndarray
     b: np.ndarray
 
-    def of(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of these pairs, all of which must be known."""
+    @classmethod
+    def of_rows(cls, rows: np.ndarray) -> Lengths:
+        """From int64 [M, 3]: pair, characters of a, of b; in order of pair."""
         import numpy as np
 
-        at = np.searchsorted(self.pair, pair)
-        return self.a[at], self.b[at]
+        first = int(rows[0, 0]) if len(rows) else 0
+        size = int(rows[-1, 0]) - first + 1 if len(rows) else 0
+        filled = np.full((2, size), -1, dtype=np.int32)
+        filled[:, rows[:, 0] - first] = rows[:, 1:].T
+        return cls(first, filled[0], filled[1])
+
+    def of(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of these pairs, all of which must be known."""
+        return self.a[pair - self.first], self.b[pair - self.first]
+
+    def knows(self, pair: np.ndarray) -> bool:
+        """Whether it has all of these pairs."""
+        if not len(pair):
+            return True
+        is_inside = pair.min() >= self.first and pair.max() < self.first + len(self.a)
+        return bool(is_inside and (self.of(pair)[0] >= 0).all())
 
 
 def describe(table: VoteTable, lengths: Lengths, golds: np.ndarray) -> list[Annotator]:

@@ -190,6 +190,7 @@ def _compute(s: Session, project_id: int, key: tuple[str, int]) -> Overview:
     patterns = Patterns.of_counts(counts)
     shared = agreement.common_verdicts(verdicts.pair, verdicts.annotator, verdicts.choice)
     cohen, num_couples = agreement.mean_cohen_kappa(shared)
+    alpha, percent = agreement.alpha_and_percent(patterns)
     fleiss, fleiss_votes = agreement.fleiss_kappa(patterns)
     rows = describe(table, lengths, pair_columns.gold_choices(s, project_id))
     settled = table.pair[table.purpose == PURPOSE_CODE["adjudication"]]
@@ -203,12 +204,12 @@ def _compute(s: Session, project_id: int, key: tuple[str, int]) -> Overview:
         num_judged=len(pair),
         num_shared=int((counts.sum(axis=1) >= 2).sum()),
         num_adjudicated=len(settled),
-        alpha=agreement.alpha(patterns),
+        alpha=alpha,
         fleiss=fleiss,
         fleiss_votes=fleiss_votes,
         cohen=cohen,
         num_couples=num_couples,
-        percent=agreement.percent_agreement(patterns),
+        percent=percent,
         ceiling=agreement.human_ceiling(patterns),
         with_others=_pooled([row.with_others for row in rows]),
         too_fast=_pooled([row.too_fast for row in rows]),
@@ -231,12 +232,9 @@ def _pooled(estimates: list[Estimate]) -> float | None:
 
 def _lengths_of(s: Session, project_id: int, key: tuple[str, int], table: VoteTable) -> Lengths:
     """Answers never change, so their lengths are read once; only those of newer pairs follow."""
-    import numpy as np
-
     kept = _lengths.get(key)
-    if kept is None or not np.isin(np.unique(table.pair), kept.pair).all():
-        found = pair_columns.answer_lengths(s, project_id)
-        kept = _lengths[key] = Lengths(found[:, 0], found[:, 1], found[:, 2])
+    if kept is None or not kept.knows(table.pair):
+        kept = _lengths[key] = Lengths.of_rows(pair_columns.answer_lengths(s, project_id))
     return kept
 
 

@@ -115,14 +115,14 @@ def test_nothing_to_compare_is_not_a_figure() -> None:
     assert agreement.alpha(single) == agreement.UNKNOWN
     assert agreement.fleiss_kappa(single) == (agreement.UNKNOWN, 0)
     nothing = np.array([], dtype=int)
-    assert agreement.percent_agreement(Patterns.of(nothing, nothing)) == agreement.UNKNOWN
+    assert agreement.alpha_and_percent(Patterns.of(nothing, nothing))[1] == agreement.UNKNOWN
     assert agreement.human_ceiling(single).value is None
     shared = agreement.common_verdicts(nothing, nothing, nothing)
     assert agreement.mean_cohen_kappa(shared) == (agreement.UNKNOWN, 0)
     # Everybody says the same of every pair: chance alone would agree as well.
     same = Patterns.of(np.array([1, 1, 2, 2]), np.zeros(4, dtype=int))
-    assert agreement.alpha(same).value is None
-    assert agreement.percent_agreement(same).value == 1
+    alpha, percent = agreement.alpha_and_percent(same)
+    assert (alpha.value, percent.value) == (None, 1)
 
 
 def test_the_ceiling_is_one_person_against_the_majority_of_the_others() -> None:
