@@ -49,6 +49,7 @@ class EncodeReport:
 
     Attributes:
         num_encoded, num_cached: distinct answers.
+        num_refused_before: of those refused, how many a former call had refused already.
         refused: (position in the given answers, reason) for those that cannot be encoded.
         num_truncated_prompts: answers whose prompt lost turns to the limit.
         num_cut_responses: answers cut by `over_long = "cut"`.
@@ -59,6 +60,7 @@ class EncodeReport:
 
     num_encoded: int = 0
     num_cached: int = 0
+    num_refused_before: int = 0
     refused: list[tuple[int, str]] = field(default_factory=list)
     num_truncated_prompts: int = 0
     num_cut_responses: int = 0
@@ -121,13 +123,17 @@ def encode_missing(
     for index in store.missing(keys, layers, tokens):
         todo.setdefault(addresses[index], index)
     report.num_cached = len(set(addresses)) - len(todo)
+    for address, reason in store.refusals(list(todo), limits).items():
+        report.refused.append((todo.pop(address), reason))
+    report.num_refused_before = len(report.refused)
+    report.refused.sort()
     if not todo:
         return report
     backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
     report.device, report.attention = backbone.device, backbone.attention
     tokens_before = backbone.num_encoded
     progress = _Progress(answers, todo, on_progress)
-    for pack in _packs(backbone, limits, answers, todo, report, progress):
+    for pack in _packs(store, backbone, limits, answers, todo, report, progress):
         if should_stop is not None and should_stop():
             report.stopped = True
             break
@@ -143,6 +149,7 @@ def encode_missing(
 
 
 def _packs(
+    store: FeatureStore,
     backbone: Backbone,
     limits: Limits,
     answers: Sequence[Answer],
@@ -159,7 +166,7 @@ def _packs(
     pack: list[Group] = []
     size = 0
     for members in by_prompt.values():
-        for group in _tokenized(encoder, members, answers, budget, report, progress):
+        for group in _tokenized(store, encoder, members, answers, budget, report, progress):
             num_tokens = max(group.tree().num_tokens - backbone.num_shared, 1)
             if pack and size + num_tokens > budget:
                 yield pack
@@ -171,6 +178,7 @@ def _packs(
 
 
 def _tokenized(
+    store: FeatureStore,
     encoder: ConversationEncoder,
     members: list[tuple[str, int]],
     answers: Sequence[Answer],
@@ -178,7 +186,7 @@ def _tokenized(
     report: EncodeReport,
     progress: _Progress,
 ) -> list[Group]:
-    """The answers of one prompt as groups within the budget; those refused are reported."""
+    """The answers of one prompt as groups within the budget; those refused are noted for good."""
     groups: list[Group] = []
     size = 0
     prompt = None
@@ -188,6 +196,7 @@ def _tokenized(
             encoded = encoder.answer(prompt, answers[index].response)
         except AnswerError as error:
             report.refused.append((index, str(error)))
+            store.refuse(key, encoder.limits, str(error))
             progress.advance([key], report.num_tokens)
             continue
         report.num_truncated_prompts += encoded.num_dropped_turns > 0

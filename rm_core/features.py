@@ -7,48 +7,37 @@ ids that follow from them: looking an answer up needs no tokenizer (docs/decisio
 limits are part of the key only where they changed the answer: its lengths, kept from its first
 encoding, say whether they do, so that runs and evaluations of other limits share what they can.
 
-One SQLite file (write-ahead log), shared by processes. Two kinds of record for an answer and layer:
+One SQLite file (rm_core.feature_file), shared by processes. Of an answer and layer it holds:
 
 - `summary`, kept for good: mean over the response's T tokens and the end token's state, 2 x H
   float32;
 - `tokens`, evictable: all T states, T x H float32.
 
-Each has a CRC-32; a damaged record is dropped, counted, and encoded again.
+Each has a CRC-32; a damaged record is dropped, counted, and encoded again. An answer that cannot be
+encoded under some limits leaves its refusal, so that it is refused again without a tokenizer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Answer, Limits
 from rm_core.errors import FeatureStoreError
+from rm_core.feature_file import FeatureFile
 
 if TYPE_CHECKING:
     import numpy as np
 
 Kind = Literal["summary", "tokens"]
 
-_LENGTHS_SCHEMA = """
-CREATE TABLE IF NOT EXISTS lengths (
-    key TEXT PRIMARY KEY, prompt_tokens INTEGER NOT NULL, response_tokens INTEGER NOT NULL
-) WITHOUT ROWID;
-"""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS feature (
-    key TEXT NOT NULL, layer INTEGER NOT NULL, kind TEXT NOT NULL,
-    num_tokens INTEGER NOT NULL, data BLOB NOT NULL, crc INTEGER NOT NULL, used_at REAL NOT NULL,
-    UNIQUE (key, layer, kind)
-);
-"""
 _CHUNK = 500  # keys a query; SQLite allows far more, this keeps statements short
 
 
@@ -90,12 +79,31 @@ class Summaries:
 
 @dataclass(frozen=True)
 class StoreReport:
-    """What `FeatureStore.check` found."""
+    """What `FeatureStore.check` found; `is_sound` is False where the file itself is damaged."""
 
     num_summaries: int
     num_token_records: int
     num_bytes: int
     num_damaged: int
+    num_refusals: int = 0
+    is_sound: bool = True
+
+
+@dataclass(frozen=True)
+class Eviction:
+    """What `FeatureStore.evict` did.
+
+    Attributes:
+        num_evicted: whole-token records that were dropped.
+        num_bytes: what the file's records take now.
+        num_kept: summaries, which are never dropped.
+        is_within: False where the summaries alone take more than was allowed.
+    """
+
+    num_evicted: int
+    num_bytes: int
+    num_kept: int
+    is_within: bool
 
 
 class Lengths(NamedTuple):
@@ -143,25 +151,11 @@ class FeatureStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path, timeout=60, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A lost record is encoded again: no need to wait for the disk at each commit.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.execute(_SCHEMA)
-            self._db.execute(_LENGTHS_SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise FeatureStoreError(
-                f"The feature store {path} cannot be opened: {error}; check the folder's "
-                "permissions, or move the file away (it is rebuilt by encoding again)."
-            ) from error
+        self._file = FeatureFile(path)
 
     def close(self) -> None:
         """Release the file."""
-        self._db.close()
+        self._file.close()
 
     def __enter__(self) -> FeatureStore:
         return self
@@ -186,28 +180,28 @@ class FeatureStore:
     def limited(self, addresses: Sequence[str], limits: Limits, max_context: int) -> list[str]:
         """The keys of these answers under the limits, as far as their lengths are known."""
         cut = set()
-        for part in _chunks(list(dict.fromkeys(addresses))):
-            query = f"SELECT * FROM lengths WHERE key IN ({','.join('?' * len(part))})"
-            for key, prompt, response in self._db.execute(query, part):
-                if not Lengths(prompt, response).fit(limits, max_context):
-                    cut.add(key)
+        query = "SELECT key, prompt_tokens, response_tokens FROM lengths WHERE key IN ({marks})"
+        for key, prompt, response in self._among(query, addresses):
+            if not Lengths(prompt, response).fit(limits, max_context):
+                cut.add(key)
         return [limited_key(key, limits) if key in cut else key for key in addresses]
 
     def missing(
         self, keys: Sequence[str], layers: Sequence[int], tokens: bool = False
     ) -> list[int]:
-        """Positions in `keys` that lack a record at any of `layers`."""
-        kind: Kind = "tokens" if tokens else "summary"
-        have: dict[str, int] = {}
-        marks = ",".join("?" * len(layers))
+        """Positions in `keys` that lack a summary (or whole states) at any of `layers`."""
+        lacking: set[str] = set()
+        for kind in ("summary", "tokens") if tokens else ("summary",):
+            for layer in set(layers):
+                query = f"SELECT key FROM {kind} WHERE layer = {int(layer)} AND key IN ({{marks}})"
+                lacking |= set(keys).difference(key for (key,) in self._among(query, keys))
+        return [i for i, key in enumerate(keys) if key in lacking]
+
+    def _among(self, query: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Rows of a query whose {marks} stand for some of `keys` at a time."""
         for part in _chunks(list(dict.fromkeys(keys))):
-            query = (
-                f"SELECT key, count(*) FROM feature WHERE key IN ({','.join('?' * len(part))}) "
-                f"AND layer IN ({marks}) AND kind = ? GROUP BY key"
-            )
-            have.update(self._db.execute(query, [*part, *layers, kind]))
-        wanted = len(set(layers))
-        return [i for i, key in enumerate(keys) if have.get(key, 0) < wanted]
+            with self._file.told() as db:
+                yield from db.execute(query.format(marks=_marks(part)), part).fetchall()
 
     def put(self, records: Iterable[Record], lengths: Mapping[str, Lengths] | None = None) -> None:
         """Write records, and the lengths of the answers at these addresses, in one transaction.
@@ -215,24 +209,35 @@ class FeatureStore:
         What is there already stays as it is.
         """
         now = time.time()
-        rows = []
+        summaries, tokens = [], []
         for record in records:
-            parts: list[tuple[Kind, np.ndarray | None]] = [
-                ("summary", record.summary),
-                ("tokens", record.tokens),
-            ]
-            for kind, array in parts:
-                if array is not None:
-                    data = array.astype("<f4", copy=False).tobytes()
-                    crc = zlib.crc32(data)
-                    rows.append((record.key, record.layer, kind, record.num_tokens, data, crc, now))
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR IGNORE INTO feature VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        self._db.executemany(
-            "INSERT OR IGNORE INTO lengths VALUES (?, ?, ?)",
-            [(key, *each) for key, each in (lengths or {}).items()],
-        )
-        self._db.execute("COMMIT")
+            place = (record.key, record.layer, record.num_tokens)
+            data = record.summary.astype("<f4", copy=False).tobytes()
+            summaries.append((*place, zlib.crc32(data), data))
+            if record.tokens is not None:
+                data = record.tokens.astype("<f4", copy=False).tobytes()
+                tokens.append((*place, zlib.crc32(data), now, data))
+        with self._file.writing() as db:
+            names = "(key, layer, num_tokens, crc, data) VALUES (?, ?, ?, ?, ?)"
+            db.executemany(f"INSERT OR IGNORE INTO summary {names}", summaries)
+            names = "(key, layer, num_tokens, crc, used_at, data) VALUES (?, ?, ?, ?, ?, ?)"
+            db.executemany(f"INSERT OR IGNORE INTO tokens {names}", tokens)
+            db.executemany(
+                "INSERT OR IGNORE INTO lengths VALUES (?, ?, ?)",
+                [(key, *each) for key, each in (lengths or {}).items()],
+            )
+
+    def refuse(self, address: str, limits: Limits, reason: str) -> None:
+        """Remember that an answer cannot be encoded under these limits."""
+        with self._file.writing() as db:
+            row = (limited_key(address, limits), reason)
+            db.execute("INSERT OR REPLACE INTO refusal VALUES (?, ?)", row)
+
+    def refusals(self, addresses: Sequence[str], limits: Limits) -> dict[str, str]:
+        """Address -> reason, of those that were refused under these limits before."""
+        by_key = {limited_key(address, limits): address for address in addresses}
+        query = "SELECT key, reason FROM refusal WHERE key IN ({marks})"
+        return {by_key[key]: reason for key, reason in self._among(query, list(by_key))}
 
     def summaries(self, keys: Sequence[str], layer: int) -> Summaries:
         """Mean and end vectors of answers in the order of `keys` (which may repeat).
@@ -242,86 +247,131 @@ class FeatureStore:
         """
         import numpy as np
 
-        found: dict[str, tuple[int, np.ndarray]] = {}
+        place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        num_tokens = np.zeros(len(place), dtype=np.int64)
+        rows: np.ndarray | None = None
         damaged: set[str] = set()
-        for key, num_tokens, array in self._read(keys, layer, "summary", damaged):
-            found[key] = (num_tokens, array.reshape(2, -1))
-        absent = [key for key in keys if key not in found and key not in damaged]
+        for part in filter(None, self._read("summary", layer, list(place), damaged)):
+            at = [place[record[0]] for record in part]
+            block = np.frombuffer(b"".join(data for _, _, data in part), dtype="<f4")
+            block = block.reshape(len(part), -1)  # [part, 2 H]
+            if rows is None:
+                rows = np.empty((len(place), block.shape[1]), dtype=np.float32)
+            rows[at] = block
+            num_tokens[at] = [count for _, count, _ in part]
+        if rows is None:
+            rows = np.empty((len(place), 0), dtype=np.float32)
+        lost = np.array([place[key] for key in damaged], dtype=np.int64)
+        rows[lost], num_tokens[lost] = 0.0, 1
+        order = np.array([place[key] for key in keys], dtype=np.int64)
+        absent = int((num_tokens[order] < 1).sum())
         if absent:
             raise FeatureStoreError(
-                f"{len(absent)} of {len(keys)} answers are not encoded at layer {layer}; run the "
+                f"{absent} of {len(keys)} answers are not encoded at layer {layer}; run the "
                 "encoding first."
             )
-        if not found:
-            empty = np.zeros((len(keys), 0), dtype=np.float32)
-            lengths = np.zeros(len(keys), dtype=np.int64)
-            return Summaries(empty, empty, lengths, list(range(len(keys))))
-        hidden = next(iter(found.values()))[1].shape[1]
-        nothing = (1, np.zeros((2, hidden), dtype=np.float32))
-        picked = [found.get(key, nothing) for key in keys]
-        stacked = np.stack([array for _, array in picked])
+        if len(place) < len(keys):
+            rows, num_tokens = rows[order], num_tokens[order]
+        half = rows.shape[1] // 2
         return Summaries(
-            mean=stacked[:, 0],
-            end=stacked[:, 1],
-            num_tokens=np.array([count for count, _ in picked], dtype=np.int64),
+            mean=rows[:, :half],
+            end=rows[:, half:],
+            num_tokens=num_tokens,
             damaged=[i for i, key in enumerate(keys) if key in damaged],
         )
 
     def token_states(self, keys: Sequence[str], layer: int) -> Iterator[tuple[str, np.ndarray]]:
         """Yield (key, float32 [T, H]) for every key that has whole token states at `layer`."""
-        for key, num_tokens, array in self._read(keys, layer, "tokens", set()):
-            yield key, array.reshape(num_tokens, -1)
-
-    def _read(
-        self, keys: Sequence[str], layer: int, kind: Kind, damaged: set[str]
-    ) -> Iterator[tuple[str, int, np.ndarray]]:
-        """Checked records; damaged ones are deleted and their keys added to `damaged`."""
         import numpy as np
 
-        for part in _chunks(list(dict.fromkeys(keys))):
-            query = (
-                "SELECT key, num_tokens, data, crc FROM feature WHERE layer = ? AND kind = ? "
-                f"AND key IN ({','.join('?' * len(part))})"
-            )
-            for key, num_tokens, data, crc in self._db.execute(query, [layer, kind, *part]):
-                if zlib.crc32(data) != crc:
-                    damaged.add(key)
-                else:
-                    yield key, num_tokens, np.frombuffer(data, dtype="<f4")
-        for key in damaged:
-            self._db.execute(
-                "DELETE FROM feature WHERE key = ? AND layer = ? AND kind = ?", (key, layer, kind)
-            )
+        for part in self._read("tokens", layer, list(dict.fromkeys(keys)), set()):
+            with self._file.writing() as db:
+                db.executemany(
+                    "UPDATE tokens SET used_at = ? WHERE key = ? AND layer = ?",
+                    [(time.time(), key, layer) for key, _, _ in part],
+                )
+            for key, num_tokens, data in part:
+                yield key, np.frombuffer(data, dtype="<f4").reshape(num_tokens, -1)
 
-    def evict_tokens(self, max_bytes: int) -> int:
-        """Drop the oldest whole-token records until they take at most `max_bytes`; how many."""
-        query = (
-            "SELECT rowid, length(data) FROM feature WHERE kind = 'tokens' ORDER BY used_at DESC"
-        )
-        total, victims = 0, []
-        for rowid, size in self._db.execute(query):
-            total += size
-            if total > max_bytes:
-                victims.append((rowid,))
-        self._db.executemany("DELETE FROM feature WHERE rowid = ?", victims)
-        return len(victims)
+    def _read(
+        self, kind: Kind, layer: int, keys: list[str], damaged: set[str]
+    ) -> Iterator[list[tuple[str, int, bytes]]]:
+        """Checked (key, num_tokens, data), in the order in which they lie in the file.
+
+        Damaged ones are deleted and their keys added to `damaged`.
+        """
+        query = f"SELECT id FROM {kind} WHERE layer = {int(layer)} AND key IN ({{marks}})"
+        ids = sorted(row[0] for row in self._among(query, keys))
+        for part in _chunks(ids):
+            query = f"SELECT key, num_tokens, data, crc FROM {kind} WHERE id IN ({_marks(part)})"
+            with self._file.told() as db:
+                rows = db.execute(query, part).fetchall()
+            sound = [
+                (key, count, data) for key, count, data, crc in rows if zlib.crc32(data) == crc
+            ]
+            if len(sound) < len(rows):
+                lost = {row[0] for row in rows}.difference(key for key, _, _ in sound)
+                damaged |= lost
+                with self._file.writing() as db:
+                    db.executemany(
+                        f"DELETE FROM {kind} WHERE key = ? AND layer = ?",
+                        [(key, layer) for key in lost],
+                    )
+            yield sound
+
+    def evict(self, max_bytes: int) -> Eviction:
+        """Drop the whole-token records used longest ago until all records take at most `max_bytes`.
+
+        Not while a run reads them. Summaries stay, whatever they take.
+        """
+        num_evicted, used = 0, self._file.used_bytes
+        while used > max_bytes:
+            with self._file.writing() as db:
+                query = "SELECT id, length(data) FROM tokens ORDER BY used_at, id LIMIT ?"
+                over, victims = used - max_bytes, []
+                for rowid, size in db.execute(query, [_CHUNK]):
+                    victims.append((rowid,))
+                    over -= size
+                    if over <= 0:
+                        break
+                db.executemany("DELETE FROM tokens WHERE id = ?", victims)
+            num_evicted += len(victims)
+            used = self._file.used_bytes
+            if not victims:
+                break
+        if num_evicted:
+            self._file.give_back()
+        with self._file.told() as db:
+            num_kept = db.execute("SELECT count(*) FROM summary").fetchone()[0]
+        return Eviction(num_evicted, used, num_kept, used <= max_bytes)
 
     def check(self, repair: bool = False) -> StoreReport:
         """Verify every checksum; with `repair`, drop what is damaged (it is encoded again)."""
-        counts = {"summary": 0, "tokens": 0}
-        num_bytes, damaged = 0, []
-        for rowid, kind, data, crc in self._db.execute(
-            "SELECT rowid, kind, data, crc FROM feature"
-        ):
-            counts[kind] += 1
-            num_bytes += len(data)
-            if zlib.crc32(data) != crc:
-                damaged.append((rowid,))
-        if repair:
-            self._db.executemany("DELETE FROM feature WHERE rowid = ?", damaged)
-        return StoreReport(counts["summary"], counts["tokens"], num_bytes, len(damaged))
+        if not self._file.is_sound():
+            return StoreReport(0, 0, 0, 0, is_sound=False)
+        counts, num_damaged = [], 0
+        for kind in ("summary", "tokens"):
+            with self._file.told() as db:
+                total, damaged = 0, []
+                for rowid, data, crc in db.execute(f"SELECT id, data, crc FROM {kind}"):
+                    total += 1
+                    if zlib.crc32(data) != crc:
+                        damaged.append((rowid,))
+            if repair and damaged:
+                with self._file.writing() as db:
+                    db.executemany(f"DELETE FROM {kind} WHERE id = ?", damaged)
+            counts.append(total)
+            num_damaged += len(damaged)
+        with self._file.told() as db:
+            num_refusals = db.execute("SELECT count(*) FROM refusal").fetchone()[0]
+        num_bytes = self._file.used_bytes
+        return StoreReport(counts[0], counts[1], num_bytes, num_damaged, num_refusals)
 
 
-def _chunks(keys: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(keys), _CHUNK):
-        yield keys[start : start + _CHUNK]
+def _chunks(items: list[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), _CHUNK):
+        yield items[start : start + _CHUNK]
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))

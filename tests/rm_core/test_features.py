@@ -160,7 +160,7 @@ def test_a_damaged_record_is_found_dropped_and_encoded_again(
     whole = store.summaries(keys(store, info), 2).mean.copy()
     with sqlite3.connect(store.path) as raw:
         raw.execute(
-            "UPDATE feature SET data = zeroblob(length(data)) WHERE key = ? AND layer = 2",
+            "UPDATE summary SET data = zeroblob(length(data)) WHERE key = ? AND layer = 2",
             [keys(store, info)[1]],
         )
     assert store.check().num_damaged == 1
@@ -174,18 +174,118 @@ def test_a_damaged_record_is_found_dropped_and_encoded_again(
 def test_check_repairs_on_request(store: FeatureStore) -> None:
     store.put([Record("k", 1, 3, np.ones((2, 4), np.float32), np.ones((3, 4), np.float32))])
     with sqlite3.connect(store.path) as raw:
-        raw.execute("UPDATE feature SET crc = crc + 1 WHERE kind = 'tokens'")
+        raw.execute("UPDATE tokens SET crc = crc + 1")
     assert store.check(repair=True).num_damaged == 1
     report = store.check()
     assert (report.num_summaries, report.num_token_records, report.num_damaged) == (1, 0, 0)
 
 
-def test_eviction_drops_whole_states_and_keeps_summaries(store: FeatureStore) -> None:
-    states = np.ones((10, 4), np.float32)
-    store.put(Record(str(i), 1, 10, np.ones((2, 4), np.float32), states) for i in range(5))
-    assert store.evict_tokens(max_bytes=states.nbytes * 2) == 3
+def test_a_limit_drops_the_whole_states_used_longest_ago_and_keeps_summaries(
+    store: FeatureStore,
+) -> None:
+    states = np.ones((2000, 8), np.float32)
+    store.put(Record(str(i), 1, 2000, np.ones((2, 8), np.float32), states) for i in range(6))
+    full = store.evict(max_bytes=10**9)
+    assert (full.num_evicted, full.is_within) == (0, True)
+    assert [key for key, _ in store.token_states(["0"], 1)] == ["0"]  # used just now
+    some = store.evict(max_bytes=full.num_bytes - 2 * states.nbytes)
+    assert some.is_within
+    assert 0 < some.num_evicted < 6
+    left = {key for key, _ in store.token_states([str(i) for i in range(6)], 1)}
+    assert "0" in left
+    assert "1" not in left
+    none = store.evict(max_bytes=1000)
+    assert (none.is_within, none.num_kept) == (False, 6)
     report = store.check()
-    assert (report.num_summaries, report.num_token_records) == (5, 2)
+    assert (report.num_summaries, report.num_token_records) == (6, 0)
+    assert store.path.stat().st_size < full.num_bytes - 5 * states.nbytes  # given back
+
+
+def test_refusals_are_remembered_under_their_limits(
+    store: FeatureStore, info: BackboneInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tight = Limits(max_response_tokens=12)
+    first = encode(store, info, limits=tight)
+    assert (len(first.refused), first.num_refused_before) == (1, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr("rm_core.encoding.load", None)  # would raise if it were called
+        again = encode(store, info, limits=tight)
+    assert again.refused == first.refused
+    assert (again.num_refused_before, again.num_cached, again.num_encoded) == (1, 3, 0)
+    assert store.check().num_refusals == 1
+    assert encode(store, info).num_encoded == 1  # under limits that it fits
+
+
+def test_a_file_of_the_first_format_is_emptied_and_encoded_again(
+    info: BackboneInfo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "features.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE feature (key TEXT, layer INTEGER, kind TEXT, data BLOB)")
+        raw.execute("INSERT INTO feature VALUES ('k', 1, 'summary', zeroblob(10))")
+    raw.close()
+    with FeatureStore(path) as store:
+        assert "written by an older version (format 1, now 2)" in caplog.text
+        assert encode(store, info).num_encoded == len(ANSWERS)
+    caplog.clear()
+    with FeatureStore(path) as store:
+        assert encode(store, info).num_cached == len(ANSWERS)
+    assert not caplog.text
+
+
+def test_a_file_of_a_newer_format_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "features.db"
+    with sqlite3.connect(path) as raw:
+        raw.execute("CREATE TABLE future (x)")
+        raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    with pytest.raises(FeatureStoreError, match="format 99 and this version knows 2"):
+        FeatureStore(path)
+
+
+def test_bytes_flipped_on_the_disk_are_found_and_encoded_again(
+    info: BackboneInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "features.db"
+    with FeatureStore(path) as store:
+        encode(store, info)
+        place = keys(store, info)
+        wanted = store.summaries(place, 2)
+    data = wanted.end[1].tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(data) + 5] ^= 0xFF
+    path.write_bytes(content)
+    with FeatureStore(path) as store:
+        assert (store.check().num_damaged, store.check().is_sound) == (1, True)
+        assert store.check(repair=True).num_damaged == 1
+        assert store.missing(place, [2]) == [1]
+        assert encode(store, info).num_encoded == 1
+        np.testing.assert_allclose(store.summaries(place, 2).end, wanted.end, atol=1e-6)
+
+
+def test_a_file_whose_structure_is_damaged_says_what_to_do(
+    info: BackboneInfo, tmp_path: Path
+) -> None:
+    path = tmp_path / "features.db"
+    with FeatureStore(path) as store:
+        encode(store, info)
+        place = keys(store, info)
+    content = path.read_bytes()
+    path.write_bytes(content[:16_384] + b"\xa5" * (len(content) - 16_384))
+    with FeatureStore(path) as store:
+        assert not store.check().is_sound
+        with pytest.raises(FeatureStoreError, match="doctor --repair"):
+            store.summaries(place, 2)
+
+
+def test_many_processes_share_the_file(store: FeatureStore) -> None:
+    with FeatureStore(store.path) as other:
+        store.put([Record("a", 1, 3, np.ones((2, 4), np.float32))])
+        other.put([Record("b", 1, 5, np.full((2, 4), 2, np.float32))])
+        for each in (store, other):
+            found = each.summaries(["b", "a", "b"], 1)
+            assert found.num_tokens.tolist() == [5, 3, 5]
+            assert found.end[:, 0].tolist() == [2.0, 1.0, 2.0]
 
 
 def test_reading_what_was_never_encoded_says_so(store: FeatureStore) -> None:
