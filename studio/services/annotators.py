@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from db.vote_table import CHOICE_CODE, UNKNOWN_MS, VoteTable
@@ -166,13 +167,12 @@ def _medians(shown: VoteTable, size: int) -> list[int | None]:
     # One sort of one number each: much faster than a sort by two columns.
     ordered = np.sort((timed.annotator.astype(np.int64) << 32) + timed.duration_ms)
     durations = ordered & 0xFFFFFFFF
-    ends = np.searchsorted(ordered, np.arange(1, size + 1, dtype=np.int64) << 32)
-    starts = np.concatenate([[0], ends[:-1]])
+    bounds = np.searchsorted(ordered, np.arange(size + 1, dtype=np.int64) << 32).tolist()
     middles = [
         (durations[(start + end - 1) // 2] + durations[(start + end) // 2]) // 2
         if end > start
         else None
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        for start, end in pairwise(bounds)
     ]
     return [None if middle is None else int(middle) for middle in middles]
 
