@@ -9,6 +9,19 @@ const play = {
   client: Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join(""),
 };
 
+// A click may come before the page has said which project is chosen.
+const NO_PROJECT_MS = 4000;
+let nameProject = null;
+const projectNamed = new Promise((done) => { nameProject = done; });
+
+async function hasProject() {
+  if (play.project === null) {
+    await Promise.race([projectNamed, new Promise((done) => { setTimeout(done, NO_PROJECT_MS); })]);
+  }
+  if (play.project === null) say("No project is chosen; choose one above.", "error");
+  return play.project !== null;
+}
+
 const route = (name) => `/api/projects/${play.project}/playground/${name}`;
 
 async function call(name, body) {
@@ -206,6 +219,7 @@ function verdictLine({ pair_id: id, verdict }) {
 }
 
 async function openPair(kind) {
+  if (!await hasProject()) return;
   const wanted = kind === "number" ? part("pair-number").value.trim() : kind;
   try {
     const pair = await call(`pair?wanted=${encodeURIComponent(wanted)}`);
@@ -261,6 +275,7 @@ function takeValue() {
   const project = value?.project_id ?? null;
   if (project !== play.project) {
     play.project = project;
+    if (project !== null) nameProject();
     play.options = null;
     for (const name of ["checkpoint", "against"]) part(name).replaceChildren();
     forgetScores();
@@ -273,10 +288,7 @@ function takeValue() {
 function setUpPlayground() {
   setTurns([{ role: "user", content: "" }]);
   setAnswers(["", ""]);
-  part("score").addEventListener("click", () => {
-    if (play.project === null) say("No project is chosen; choose one above.", "error");
-    else score(true);
-  });
+  part("score").addEventListener("click", async () => { if (await hasProject()) score(true); });
   for (const button of element.querySelectorAll("[data-pair]")) {
     button.addEventListener("click", () => openPair(button.dataset.pair));
   }
@@ -298,7 +310,7 @@ function setUpPlayground() {
     part(name).addEventListener("change", () => { if (play.hasScored) score(false); });
   }
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) score(true);
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) part("score").click();
   });
   view.extra = () => ({ prompt: turns() });
 }

@@ -21,7 +21,6 @@ from db.models import JUDGING, Checkpoint, Pair, Vote
 from studio.services import scoring
 from studio.services.backbones import told_plainly
 from studio.services.errors import NotFound, UsageError
-from studio.services.training import describe_checkpoint
 
 if TYPE_CHECKING:
     from db.engine import Database
@@ -112,7 +111,11 @@ def _scored(
         raise Stale from error
     probabilities, deviations = _differences(loaded, scores)
     return {
-        "checkpoint": describe_checkpoint(checkpoint),
+        "checkpoint": {
+            "id": checkpoint.id,
+            "created_at": checkpoint.created_at.isoformat(),
+            "sha256": checkpoint.sha256,
+        },
         "backbone": model.info.name,
         "device": model.device,
         "readout": model.head.readout,
