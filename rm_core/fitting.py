@@ -190,6 +190,10 @@ class Fit:
             return None
         return float(optimum.theta[0]) * _LENGTH_SCALE / self.length_scale
 
+    def length_weight(self, coefficient: float) -> float:
+        """The length column's weight for a coefficient; the way back from `length_coefficient`."""
+        return 0.0 if self.length_scale is None else coefficient * self.length_scale / _LENGTH_SCALE
+
     def posterior(self, choice: PenaltyChoice) -> Posterior:
         """How sure the head at the optimum is; its probabilities calibrated on left-out logits."""
         import numpy as np

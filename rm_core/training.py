@@ -20,7 +20,7 @@ from rm_core.encoding import EncodeProgress, EncodeReport, encode_missing
 from rm_core.errors import FeatureStoreError, Stopped, TrainingDataError
 from rm_core.features import FeatureStore
 from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
-from rm_core.heads import RewardHead
+from rm_core.heads import Readout, RewardHead
 from rm_core.pairs import PreferencePair
 from rm_core.uncertainty import Posterior
 from rm_core.validation import UNSEEN, Fitted, validate_by_folds, validate_heldout
@@ -269,23 +269,21 @@ def load_features(
     return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1])
 
 
-def _recipes(config: TrainConfig) -> list[Recipe]:
-    return [
-        Recipe(
-            readout=readout,
-            objective=config.objective,
-            penalty=config.penalty,
-            token_weight=config.token_weight,
-            lookahead_weight=config.lookahead_weight,
-            smoothness_weight=config.smoothness_weight,
-            max_token_positions=config.max_token_positions,
-            num_folds=config.num_folds,
-            ties=config.ties,
-            margin_scale=config.margin_scale,
-            length_column=config.length_column,
-        )
-        for readout in config.candidate_readouts()
-    ]
+def recipe_for(config: TrainConfig, readout: Readout) -> Recipe:
+    """What a run with this config fits for one readout."""
+    return Recipe(
+        readout=readout,
+        objective=config.objective,
+        penalty=config.penalty,
+        token_weight=config.token_weight,
+        lookahead_weight=config.lookahead_weight,
+        smoothness_weight=config.smoothness_weight,
+        max_token_positions=config.max_token_positions,
+        num_folds=config.num_folds,
+        ties=config.ties,
+        margin_scale=config.margin_scale,
+        length_column=config.length_column,
+    )
 
 
 def _fit_candidates(
@@ -303,10 +301,11 @@ def _fit_candidates(
     """
     best: tuple[Fit, PairFeatures] | None = None
     candidates: list[Candidate] = []
-    total = len(layers) * len(_recipes(config))
+    recipes = [recipe_for(config, readout) for readout in config.candidate_readouts()]
+    total = len(layers) * len(recipes)
     for layer in layers:
         features = load_features(data.train, layer, info, store, config)
-        for recipe in _recipes(config):
+        for recipe in recipes:
             if hooks.should_stop():
                 raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
             fit = Fit.of(data.train, features, recipe)
