@@ -5,7 +5,7 @@ function percent(share, decimals = 1) {
 }
 
 function between(interval) {
-  return interval ? `${percent(interval[0])} to ${percent(interval[1])}` : "";
+  return interval ? `${(100 * interval[0]).toFixed(1)} to ${percent(interval[1])}` : "";
 }
 
 // Half the width of an interval, in points: how sure a share is at a glance.
@@ -103,11 +103,11 @@ function calibration(figures) {
   if (!bins.length) return null;
   const { ece, ece_noise_floor: floor } = figures;
   const verdict = ece <= floor * 1.5
-    ? "no more than chance alone would make at this number of pairs: its probabilities can be taken at their word."
-    : "more than chance alone would make: take its probabilities with care.";
+    ? "about what chance makes of this number of pairs, so nothing speaks against its probabilities."
+    : "more than chance makes of this number of pairs: take its probabilities with care.";
   return card("Can its probabilities be trusted?",
     reliabilityPlot(bins),
-    h("p", {}, `Each dot is a tenth of the pairs: how sure the head was, and how often it was right. On the line it would be exactly right. Calibration error ${ece.toFixed(3)}; a perfect head would show ${floor.toFixed(3)}: ${verdict}`));
+    h("p", {}, `Each dot is a tenth of the pairs: how sure the head was, and how often it was right. On the line it would be exactly right. Calibration error ${ece.toFixed(3)}, where a perfect head would show ${floor.toFixed(3)}: ${verdict}`));
 }
 
 function card(title, ...children) {

@@ -19,13 +19,17 @@ function annotatorName(name) {
   return name.startsWith("import:") ? `imported: ${name.split(":").slice(1).join(":")}` : name;
 }
 
+// Is it right more often where the longer answer is better? The difference of two shares, with the
+// interval that their own intervals give.
 function lengthVerdict({ chosen_shorter: shorter, chosen_longer: longer }) {
   if (!shorter?.accuracy_ci || !longer?.accuracy_ci) return "";
-  const gap = Math.abs(shorter.accuracy - longer.accuracy);
-  const apart = shorter.accuracy_ci[1] < longer.accuracy_ci[0] || longer.accuracy_ci[1] < shorter.accuracy_ci[0];
-  if (!apart) return "The two intervals of the answers' lengths overlap: no length bias is shown.";
-  const likes = longer.accuracy > shorter.accuracy ? "longer" : "shorter";
-  return `It leans to the ${likes} answer: where that is the better one it is right ${(100 * gap).toFixed(0)} points more often.`;
+  const half = (slice) => (slice.accuracy_ci[1] - slice.accuracy_ci[0]) / 2;
+  const gap = longer.accuracy - shorter.accuracy;
+  const margin = Math.hypot(half(shorter), half(longer));
+  const interval = `95 %: ${(100 * (Math.abs(gap) - margin)).toFixed(0)} to ${(100 * (Math.abs(gap) + margin)).toFixed(0)}`.replace("-", "−");
+  if (Math.abs(gap) <= margin) return `No length bias is shown: the two differ by ${(100 * Math.abs(gap)).toFixed(0)} points (${interval}).`;
+  const likes = gap > 0 ? "longer" : "shorter";
+  return `It leans to the ${likes} answer: where that is the better one it is right ${(100 * Math.abs(gap)).toFixed(0)} points more often (${interval}).`;
 }
 
 function slicesCard(figures) {

@@ -85,8 +85,8 @@ function chart({ title, series }) {
 function lastValue(line) {
   const [step, value] = line.points.at(-1);
   const band = line.band?.at(-1);
-  const between = band && band[0] === step ? ` (95 %: ${band[1].toFixed(3)} to ${band[2].toFixed(3)})` : "";
-  return `${value.toFixed(3)}${between} at step ${step}`;
+  if (band && band[0] === step) return `${value.toFixed(3)} (95 %: ${band[1].toFixed(2)} to ${band[2].toFixed(2)})`;
+  return `${value.toFixed(3)} at step ${step}`;
 }
 
 function draw() {

@@ -28,7 +28,7 @@ CHARTS = (
         ),
     ),
     # Held out, or left out of a fold where too few prompts are held out.
-    ("Accuracy on unseen pairs", (("heldout_accuracy", "accuracy", "accent"),)),
+    ("Unseen accuracy", (("heldout_accuracy", "accuracy", "accent"),)),
 )
 # The 95 % interval of a metric, drawn as a band around its line, is in the metrics of these names.
 LOW, HIGH = "_low", "_high"

@@ -7,7 +7,8 @@ takes a step whenever it is woken: by the scheduler's tick, by a click, by a job
     dispatcher.start(); dispatcher.wake(); dispatcher.stop()
 
 A step: (1) look after runs that have begun: mark the dead, end the cancelled; (2) let a queued
-training run take the place of an encoding run, which goes on afterwards; (3) start what is next.
+run that somebody waits for take the place of an encoding, which goes on afterwards; (3) start what
+is next.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Dispatcher:
     def step(self) -> None:
         """Look after what has begun, then start what is next, if anything."""
         self.look_after_begun()
-        if run_queue.make_way_for_training(self.database):
+        if run_queue.make_way(self.database):
             self.wake()
             return
         run_id = run_queue.claim(self.database)

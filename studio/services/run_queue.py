@@ -69,8 +69,8 @@ def claim(database: Database) -> int | None:
         return None if run is None else run.id
 
 
-def make_way_for_training(database: Database) -> bool:
-    """Cancel the encoding at work if a training run waits, and queue its remainder behind that.
+def make_way(database: Database) -> bool:
+    """Cancel the encoding at work if a run waits that somebody waits for; queue its remainder.
 
     Both in one transaction, so that a crash in between cannot lose the remainder. What it has
     encoded is kept: nothing is computed twice.
@@ -79,7 +79,7 @@ def make_way_for_training(database: Database) -> bool:
         TrainingRun.kind == "encode", TrainingRun.status.in_(("starting", "running"))
     )
     waiting = select(TrainingRun.id).where(
-        TrainingRun.kind == "train", TrainingRun.status == "queued"
+        TrainingRun.kind != "encode", TrainingRun.status == "queued"
     )
     with database.read() as s:
         if s.scalar(encoding.limit(1)) is None or s.scalar(waiting.limit(1)) is None:

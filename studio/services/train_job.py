@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Of the manifest, what the tables of checkpoints show without reading a file for each row.
+HEAD_FACTS = ("layer", "readout", "objective", "penalty")
+
 
 @dataclass(frozen=True)
 class Work:
@@ -71,7 +74,8 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
                 current=_in_use(database, settings, work),
             )
     decision = promotion.decide(work.project.promotion_rule, unseen)
-    result.metrics.update(_further_figures(database, work, unseen, decision))
+    facts = {name: result.manifest[name] for name in HEAD_FACTS}
+    result.metrics.update(facts | _further_figures(database, work, unseen, decision))
     live.stop_if_asked()
     live.stage("saving")
     # Random, since the run's number alone may be taken by another database's run.
@@ -114,11 +118,13 @@ def clear_leftovers(settings: Settings) -> None:
 def opened(settings: Settings, backbone: str) -> Iterator[tuple[BackboneInfo, FeatureStore]]:
     """The backbone's description and the feature store, errors of both as sentences."""
     from rm_core.features import FeatureStore
+    from studio.services.encoding import keep_within_limit
 
     with backbones.told_plainly():
         info = backbones.prepare(settings, backbone, log.info)
         with FeatureStore(settings.features_path) as store:
             yield info, store
+            keep_within_limit(settings, store)
 
 
 def fit(
