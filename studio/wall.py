@@ -32,7 +32,7 @@ CLOSED = re.compile(
     r"/gradio_api/(stream|call|runs?-history|runs|vibe-|undo-vibe|process_recording|deep_link|dev"
     r"|proxy=|profiling|token|openapi)|/(monitoring|login|logout)(/|$)"
 )
-FOR_LEADS = re.compile(r"/gradio_api/(upload|file[=/])")
+FOR_LEADS = re.compile(r"/gradio_api/(upload|file)")
 HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([^/]+)")
 MAX_JSON_BYTES = 20_000_000
 MAX_OWNERS = 20_000

@@ -202,12 +202,12 @@ def _pickers(seen: Preview | None) -> list[Any]:
         gr.Dropdown(choices=choices, value=seen.mapping.get(field.name, ""))
         for field in import_mapping.FIELDS
     ]
-    return [gr.Accordion(visible=True, open=bool(seen.mapping)), *fields, gr.Dropdown(value="")]
+    return [gr.Accordion(visible=True, open=bool(seen.mapping)), *fields, gr.update(value="")]
 
 
 def _unmapped() -> list[Any]:
     empty = [gr.Dropdown(choices=[("—", "")], value="") for _ in import_mapping.FIELDS]
-    return [gr.Accordion(visible=False), *empty, gr.Dropdown(value="")]
+    return [gr.Accordion(visible=False), *empty, gr.update(value="")]
 
 
 def _chosen(picked: tuple[Any, ...]) -> dict[str, str]:

@@ -17,7 +17,17 @@ import gradio as gr
 from studio.components.picker import row_picker
 from studio.components.who import who, who_value
 from studio.services.people import LOCAL, Person, Role
-from studio.tabs import checkpoints, data, history, label, people, playground, projects, train
+from studio.tabs import (
+    checkpoints,
+    data,
+    history,
+    label,
+    people,
+    playground,
+    projects,
+    quality,
+    train,
+)
 from studio.tabs.context import QUICK, TabContext, TabHandle, told
 
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 TABS: tuple[tuple[Any, Role], ...] = (
     (label, "annotator"),
     (history, "annotator"),
+    (quality, "lead"),
     (train, "lead"),
     (checkpoints, "lead"),
     (playground, "annotator"),
@@ -74,7 +85,7 @@ def build_blocks(database: Database, settings: Settings) -> gr.Blocks:
         @told
         def choose(kept: str, request: gr.Request) -> tuple[Any, ...]:
             person = ctx.person(request)
-            wanted = int(kept) if re.fullmatch(r"[0-9]{1,9}", kept or "") else None
+            wanted = int(kept) if re.fullmatch(r"[0-9]{1,9}", str(kept or "")) else None
             return projects.picker_update(ctx, request, wanted), _who(person)
 
         @told
