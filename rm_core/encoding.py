@@ -73,6 +73,43 @@ class EncodeReport:
     stopped: bool = False
 
 
+@dataclass(frozen=True)
+class Pending:
+    """What is left to encode of some answers.
+
+    Attributes:
+        todo: address -> position in the given answers, each distinct answer once, in their order.
+        refused: (position, reason) of those that a former call could not encode.
+        num_cached: distinct answers that are encoded.
+    """
+
+    todo: dict[str, int]
+    refused: list[tuple[int, str]]
+    num_cached: int
+
+
+def pending(
+    store: FeatureStore,
+    info: BackboneInfo,
+    answers: Sequence[Answer],
+    *,
+    layers: Sequence[int],
+    limits: Limits,
+    dtype: str = "float32",
+    tokens: bool = False,
+) -> Pending:
+    """Look up what `encode_missing` would have to do; needs neither tokenizer nor torch."""
+    addresses = store.addresses(info, dtype, answers)
+    keys = store.limited(addresses, limits, info.max_context)
+    todo: dict[str, int] = {}
+    for index in store.missing(keys, layers, tokens):
+        todo.setdefault(addresses[index], index)
+    num_cached = len(set(addresses)) - len(todo)
+    known = store.refusals(list(todo), limits)
+    refused = sorted((todo.pop(address), reason) for address, reason in known.items())
+    return Pending(todo, refused, num_cached)
+
+
 @dataclass
 class Group:
     """Answers that share a prompt, tokenized, with their addresses: what becomes one tree."""
@@ -104,6 +141,7 @@ def encode_missing(
     tokens: bool = False,
     on_progress: Callable[[EncodeProgress], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    backbone: Backbone | None = None,
 ) -> EncodeReport:
     """Encode those of `answers` that the store lacks, in their order.
 
@@ -111,25 +149,21 @@ def encode_missing(
         layers: the layers to keep; the forward stops at the deepest.
         tokens: keep whole token states too (for the per-token objective).
         should_stop: asked before every forward; True ends the call with `stopped` set.
+        backbone: one of `info` that is loaded already, deep enough, on its own device and dtype.
 
     Raises:
         BackboneError: the backbone cannot be loaded (only tried where something is missing).
     """
     begin = time.perf_counter()
     report = EncodeReport(dtype=dtype)
-    addresses = store.addresses(info, dtype, answers)
-    keys = store.limited(addresses, limits, info.max_context)
-    todo: dict[str, int] = {}
-    for index in store.missing(keys, layers, tokens):
-        todo.setdefault(addresses[index], index)
-    report.num_cached = len(set(addresses)) - len(todo)
-    for address, reason in store.refusals(list(todo), limits).items():
-        report.refused.append((todo.pop(address), reason))
-    report.num_refused_before = len(report.refused)
-    report.refused.sort()
+    left = pending(store, info, answers, layers=layers, limits=limits, dtype=dtype, tokens=tokens)
+    todo = left.todo
+    report.num_cached, report.refused = left.num_cached, list(left.refused)
+    report.num_refused_before = len(left.refused)
     if not todo:
         return report
-    backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
+    if backbone is None:
+        backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
     report.device, report.attention = backbone.device, backbone.attention
     tokens_before = backbone.num_encoded
     progress = _Progress(answers, todo, on_progress)

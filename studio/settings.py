@@ -47,6 +47,7 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     trusted_proxies: tuple[Addresses, ...] = ()
     session_secret: str | None = field(default=None, repr=False)
+    features_max_gb: float | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str], **flags: Any) -> Settings:
@@ -67,6 +68,7 @@ class Settings:
             allowed_hosts=_hosts(environ.get("STUDIO_ALLOWED_HOSTS", "")),
             trusted_proxies=_proxies(_choose(flags, environ, "trusted_proxy", "")),
             session_secret=environ.get("STUDIO_SESSION_SECRET") or None,
+            features_max_gb=_gigabytes(environ.get("STUDIO_FEATURES_MAX_GB")),
         )
 
     def as_environment(self) -> dict[str, str]:
@@ -75,11 +77,13 @@ class Settings:
         Not command-line arguments: those are visible to every user of the machine, and the
         database's address may hold a password.
         """
+        limit = self.features_max_gb
         return {
             "STUDIO_DATA_DIR": str(self.data_dir),
             "STUDIO_DB_URL": self.db_url,
             "STUDIO_BACKBONE": self.backbone,
             "STUDIO_DEVICE": self.device,
+            "STUDIO_FEATURES_MAX_GB": "" if limit is None else str(limit),
         }
 
     @property
@@ -194,6 +198,21 @@ def _port(value: Any) -> int:
     if not 0 <= port <= 65535:
         raise UsageError(f"port {value!r} is not one: use a number from 0 (any free one) to 65535.")
     return port
+
+
+def _gigabytes(value: str | None) -> float | None:
+    if not value:
+        return None
+    try:
+        gigabytes = float(value)
+    except ValueError:
+        gigabytes = -1.0
+    if not 0 < gigabytes < float("inf"):
+        raise UsageError(
+            f"STUDIO_FEATURES_MAX_GB is {value!r}: give gigabytes above 0, such as 20, or leave "
+            "it out for no limit."
+        )
+    return gigabytes
 
 
 def _is_numbered_cuda(device: str) -> bool:

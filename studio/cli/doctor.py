@@ -9,9 +9,9 @@ from studio.services import doctor as service
 from studio.settings import Settings
 
 
-def doctor(_options: argparse.Namespace, settings: Settings, output: Console) -> int:
+def doctor(options: argparse.Namespace, settings: Settings, output: Console) -> int:
     """Print every check; exit code 1 when one fails."""
-    checks = service.run(settings)
+    checks = service.run(settings, repair=options.repair)
     lines = []
     for check in checks:
         mark = "ok  " if check["ok"] else "FAIL"

@@ -1,6 +1,7 @@
 """Checks of the installation, each with what to do about it.
 
 for check in doctor.run(settings): print(check["name"], check["ok"], check["remedy"])
+doctor.run(settings, repair=True)       # drops what is damaged in the feature store first
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.services import backbones, workspace
+from studio import server_lock
+from studio.services import backbones, encoding, workspace
 from studio.services.errors import StudioError
 
 if TYPE_CHECKING:
+    from rm_core.features import StoreReport
     from studio.settings import Settings
 
 Check = dict[str, Any]
@@ -33,8 +36,12 @@ class Unhealthy(Exception):
         self.remedy = remedy
 
 
-def run(settings: Settings) -> list[Check]:
-    """Every check, in an order in which the first failure explains the later ones."""
+def run(settings: Settings, repair: bool = False) -> list[Check]:
+    """Every check, in an order in which the first failure explains the later ones.
+
+    Args:
+        repair: mend the feature store; nothing else is changed.
+    """
     checks: tuple[tuple[str, Callable[[Settings], str], str], ...] = (
         ("python", _python, ""),
         ("packages", _packages, ""),
@@ -42,7 +49,12 @@ def run(settings: Settings) -> list[Check]:
         ("data directory", _data_directory, "make it writable, or name another with --data-dir"),
         ("disk", _disk, ""),
         ("database", _database, "check STUDIO_DB_URL, or put back a copy from backups/"),
-        ("features", _features, "move features.db away: it is rebuilt by encoding again"),
+        (
+            "features",
+            _repaired_features if repair else _features,
+            "move features.db away: it is rebuilt by encoding again",
+        ),
+        ("checkpoints", _checkpoints, ""),
         ("backbone", _backbone, "name one that can be loaded with --backbone"),
         ("device", _device, "use --device cpu or auto"),
     )
@@ -123,20 +135,90 @@ def _database(settings: Settings) -> str:
     return f"{database.engine.dialect.name}, current schema, {len(found)} projects"
 
 
+def _checkpoints(settings: Settings) -> str:
+    """Every head that a project uses or may go back to has its files."""
+    if not workspace.exists(settings):
+        return "none yet"
+    database = workspace.open_database(settings)
+    try:
+        with database.read() as s:
+            from db import checkpoints, projects
+
+            named = [
+                checkpoint.directory
+                for project in projects.list_projects(s, include_archived=True)
+                for checkpoint in checkpoints.list_checkpoints(s, project.id)
+                if checkpoint.retired_at is None
+            ]
+    finally:
+        database.dispose()
+    needed = ("manifest.json", "reward_head.safetensors")
+    gone = [
+        name
+        for name in named
+        if not all((settings.checkpoints_dir / name / leaf).is_file() for leaf in needed)
+    ]
+    if gone:
+        raise Unhealthy(
+            f"{len(gone)} of {len(named)} checkpoints lack files, the first {gone[0]}",
+            "put the directory back from a backup, or train again",
+        )
+    return f"{len(named)}, all with their files"
+
+
 def _features(settings: Settings) -> str:
+    """Size and every checksum; the reading takes a second a gigabyte or so."""
     from rm_core.features import FeatureStore
 
     if not settings.features_path.exists():
         return "none yet"
     with backbones.told_plainly(), FeatureStore(settings.features_path) as store:
         report = store.check()
-    detail = f"{report.num_summaries} summaries, {report.num_bytes / 1e6:.0f} MB"
+    remedy = "run `reward-studio doctor --repair`: what is dropped is encoded again"
+    if not report.is_sound:
+        raise Unhealthy(f"{settings.features_path} is damaged as a file", remedy)
+    detail = _described(report)
     if report.num_damaged:
+        raise Unhealthy(f"{detail}, {report.num_damaged} records damaged", remedy)
+    limit = settings.features_max_gb
+    if limit is None:
+        return detail
+    if report.num_bytes > limit * 10**9 and not report.num_token_records:
+        told = encoding.over_limit(limit, report.num_bytes, report.num_summaries)
+        what, _, how = told.rpartition(": ")
+        raise Unhealthy(what, how)
+    return f"{detail}, limit {limit:g} GB"
+
+
+def _described(report: StoreReport) -> str:
+    return (
+        f"{report.num_summaries} summaries, {report.num_token_records} whole token states, "
+        f"{report.num_refusals} answers refused, {report.num_bytes / 1e6:.0f} MB"
+    )
+
+
+def _repaired_features(settings: Settings) -> str:
+    """Drop damaged records; set the whole file aside where SQLite itself cannot read it."""
+    from rm_core.errors import FeatureStoreError
+    from rm_core.feature_file import set_aside
+    from rm_core.features import FeatureStore
+
+    if not settings.features_path.exists():
+        return "none yet"
+    try:
+        with FeatureStore(settings.features_path) as store:
+            report = store.check(repair=True)
+    except FeatureStoreError:
+        report = None
+    if report is not None and report.is_sound:
+        return f"{_described(report)}, {report.num_damaged} damaged records dropped"
+    if server_lock.holder(settings.lock_path):
         raise Unhealthy(
-            f"{detail}, {report.num_damaged} damaged",
-            "train again: damaged records are dropped and encoded anew",
+            f"{settings.features_path} is damaged as a file and a server is using it",
+            "stop the server and run this again",
         )
-    return detail
+    kept = set_aside(settings.features_path)
+    return f"the damaged file is now {kept.name}, and every answer is encoded again; delete it"
 
 
 def _backbone(settings: Settings) -> str:

@@ -2,6 +2,11 @@
 
 encoding.enqueue(database, settings, project_id, trigger="import")     # a run of kind encode
 encoding.execute(database, settings, run_id, live)                     # in the job process
+
+The order is that of need: the pairs that annotators see next (a queue that ranks, and the
+playground, want their features), then judged pairs (training wants theirs), then the rest. It is
+asked for anew every few hundred answers, since people go on. A training run that is queued
+meanwhile has the job stopped between two forwards and goes first (run_queue.make_way).
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from db import content, projects, runs, votes
+from db import content, projects, runs, upcoming, votes
 from db.models import Pair
 from studio.services import backbones, wakeup
 from studio.services.errors import StudioError
@@ -18,8 +23,11 @@ from studio.services.run_queue import ENCODE_KEY
 
 if TYPE_CHECKING:
     from db.engine import Database
+    from rm_core.backbone import BackboneInfo
     from rm_core.conversation import Answer
     from rm_core.encoding import EncodeProgress
+    from rm_core.features import FeatureStore
+    from rm_core.transformer import Backbone
     from studio.services.live_run import LiveRun
     from studio.settings import Settings
 
@@ -27,6 +35,10 @@ log = logging.getLogger(__name__)
 
 # The page and people's votes come first on a machine with few cores.
 NICENESS = 10
+# Encoded before the judged pairs: what a few annotators go through in an hour.
+NUM_UPCOMING = 200
+# Then the order is asked for again.
+ROUND_ANSWERS = 256
 
 
 def enqueue(database: Database, settings: Settings, project_id: int, trigger: str) -> int:
@@ -50,6 +62,7 @@ def enqueue_if_missing(
     Looking takes a second for some ten thousand answers and loads no model.
     """
     from rm_core.config import TrainConfig
+    from rm_core.encoding import pending
     from rm_core.errors import RewardModelError
     from rm_core.features import FeatureStore
 
@@ -64,8 +77,10 @@ def enqueue_if_missing(
         info = backbones.prepare(settings, project.backbone)
         layers = config.candidate_layers(info)
         with FeatureStore(settings.features_path) as store:
-            keys = store.keys_for(info, config.dtype, config.limits, answers)
-            is_missing = bool(store.missing(keys, layers))
+            left = pending(
+                store, info, answers, layers=layers, limits=config.limits, dtype=config.dtype
+            )
+            is_missing = bool(left.todo)
     except (StudioError, RewardModelError) as error:
         # The server starts all the same: labelling needs no backbone, and the job will say it.
         log.warning("project %r cannot be encoded: %s", project.name, error)
@@ -83,68 +98,144 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
         assert run is not None
         project = projects.get_project(s, run.project_id)
         assert project is not None
-    live.stage("loading")
-    seen = -1
-    while True:
-        answers = _answers(database, project.id)
-        if len(answers) == seen:
-            return
-        seen = len(answers)
-        _encode(settings, project.backbone, answers, live)
-        live.stop_if_asked()
-
-
-def _encode(settings: Settings, backbone: str, answers: list[Answer], live: LiveRun) -> None:
-    from rm_core.config import TrainConfig
-    from rm_core.encoding import encode_missing
     from rm_core.features import FeatureStore
 
-    def on_progress(progress: EncodeProgress) -> None:
-        if progress.done == 0:
-            live.device(backbones.device(settings))
-        live.progress(progress.done, progress.total)
-
-    config = TrainConfig()
+    live.stage("loading")
     with backbones.told_plainly():
-        info = backbones.prepare(settings, backbone, log.info)
-        live.stage("encoding")
-        store = FeatureStore(settings.features_path)
-        try:
-            report = encode_missing(
-                store,
-                info,
-                answers,
-                layers=config.candidate_layers(info),
-                limits=config.limits,
-                device=settings.device,
-                dtype=config.dtype,
-                on_progress=on_progress,
-                should_stop=live.should_stop,
+        info = backbones.prepare(settings, project.backbone, log.info)
+        with FeatureStore(settings.features_path) as store:
+            job = _EncodingJob(settings, info, store, live)
+            while job.encode_some(_answers(database, project.id)):
+                live.stop_if_asked()
+            keep_within_limit(settings, store)
+
+
+class _EncodingJob:
+    """One job's backbone, loaded when the first answer needs it, and its counts."""
+
+    def __init__(
+        self, settings: Settings, info: BackboneInfo, store: FeatureStore, live: LiveRun
+    ) -> None:
+        from rm_core.config import TrainConfig
+
+        self.settings, self.info, self.store, self.live = settings, info, store, live
+        self.config = TrainConfig()
+        self.layers = self.config.candidate_layers(info)
+        self._backbone: Backbone | None = None
+        self._num_done = 0
+
+    def encode_some(self, answers: list[Answer]) -> bool:
+        """Encode the first few that are missing; False when none is."""
+        from rm_core.encoding import encode_missing, pending
+
+        config = self.config
+        left = pending(
+            self.store,
+            self.info,
+            answers,
+            layers=self.layers,
+            limits=config.limits,
+            dtype=config.dtype,
+        )
+        if not left.todo:
+            log.info("%d answers are encoded, %d refused", left.num_cached, len(left.refused))
+            return False
+        total = self._num_done + len(left.todo)
+
+        def on_progress(progress: EncodeProgress) -> None:
+            self.live.progress(self._num_done + progress.done, total)
+
+        some = [answers[i] for i in _first_prompts(answers, list(left.todo.values()))]
+        report = encode_missing(
+            self.store,
+            self.info,
+            some,
+            layers=self.layers,
+            limits=config.limits,
+            dtype=config.dtype,
+            on_progress=on_progress,
+            should_stop=self.live.should_stop,
+            backbone=self._loaded(),
+        )
+        self._num_done += report.num_encoded + len(report.refused)
+        log.info("%d answers encoded in %.1f s", report.num_encoded, report.elapsed_s)
+        for index, reason in report.refused:
+            log.info("refused: %r… %s", some[index].response[:40], reason)
+        return True
+
+    def _loaded(self) -> Backbone:
+        from rm_core.transformer import load
+
+        if self._backbone is None:
+            self._backbone = load(
+                self.info,
+                device=self.settings.device,
+                dtype=self.config.dtype,
+                num_layers=max(self.layers),
             )
-        finally:
-            store.close()
-    log.info(
-        "%d answers encoded in %.1f s, %d had been before, %d refused",
-        report.num_encoded,
-        report.elapsed_s,
-        report.num_cached,
-        len(report.refused),
+            self.live.device(self._backbone.device)
+            self.live.stage("encoding")
+        return self._backbone
+
+
+def _first_prompts(answers: list[Answer], positions: list[int]) -> list[int]:
+    """The first ROUND_ANSWERS positions, and what else is missing of the last one's prompt."""
+    end = ROUND_ANSWERS
+    while 0 < end < len(positions) and (
+        answers[positions[end]].prompt == answers[positions[end - 1]].prompt
+    ):
+        end += 1
+    return positions[:end]
+
+
+def keep_within_limit(settings: Settings, store: FeatureStore) -> None:
+    """Drop the whole-token states used longest ago where the store is over its limit; tells so.
+
+    At a job's end only: while it runs, it may need all that it encoded.
+    """
+    if settings.features_max_gb is None:
+        return
+    done = store.evict(int(settings.features_max_gb * 10**9))
+    if done.num_evicted:
+        log.info(
+            "the feature store was over its limit of %g GB: %d records of whole token states were "
+            "dropped; they are encoded again when a run wants them",
+            settings.features_max_gb,
+            done.num_evicted,
+        )
+    if not done.is_within:
+        log.warning("%s", over_limit(settings.features_max_gb, done.num_bytes, done.num_kept))
+
+
+def over_limit(limit_gb: float, num_bytes: int, num_summaries: int) -> str:
+    """One sentence for a limit that the summaries alone are over."""
+    return (
+        f"the feature store takes {num_bytes / 1e9:.2f} GB and its limit is {limit_gb:g} GB, but "
+        f"all that is left are the {num_summaries} summaries that training reads, which are kept: "
+        "raise STUDIO_FEATURES_MAX_GB, or move features.db away to encode anew what is still used"
     )
-    for index, reason in report.refused[:20]:
-        log.info("refused: %r… %s", answers[index].response[:40], reason)
 
 
 def _answers(database: Database, project_id: int) -> list[Answer]:
-    """Both answers of every pair: judged pairs first, since training needs them soonest."""
+    """Both answers of every pair in the order of need, those to one prompt together."""
     from rm_core.conversation import Answer
 
     with database.read() as s:
+        soon = {pair: i for i, pair in enumerate(upcoming.pair_ids(s, project_id, NUM_UPCOMING))}
         judged = {pair.pair_id for pair in votes.judged_pairs(s, project_id)}
         rows = s.execute(
             content.select_pairs().where(Pair.project_id == project_id).order_by(Pair.prompt_id)
         )
         pairs = [content.PairText(*row) for row in rows]
-    pairs.sort(key=lambda pair: pair.pair_id not in judged)
+    last = len(soon)
+    by_prompt: dict[int, list[content.PairText]] = {}
+    for pair in sorted(
+        pairs, key=lambda each: (soon.get(each.pair_id, last), each.pair_id not in judged)
+    ):
+        by_prompt.setdefault(pair.prompt_id, []).append(pair)
     return [
-        Answer(pair.messages, text) for pair in pairs for text in (pair.response_a, pair.response_b)
+        Answer(pair.messages, text)
+        for group in by_prompt.values()
+        for pair in group
+        for text in (pair.response_a, pair.response_b)
     ]
