@@ -295,4 +295,9 @@ def _add_doctor(commands: Parsers) -> None:
         commands, "doctor", ("doctor", "doctor"), "Check the installation; say how to mend it."
     )
     parser.add_argument("--backbone", metavar="ID_OR_DIR", help="the one to check")
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="drop damaged records of the feature store: they are encoded again",
+    )
     _add_device(parser)
