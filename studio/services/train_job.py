@@ -118,11 +118,13 @@ def clear_leftovers(settings: Settings) -> None:
 def opened(settings: Settings, backbone: str) -> Iterator[tuple[BackboneInfo, FeatureStore]]:
     """The backbone's description and the feature store, errors of both as sentences."""
     from rm_core.features import FeatureStore
+    from studio.services.encoding import keep_within_limit
 
     with backbones.told_plainly():
         info = backbones.prepare(settings, backbone, log.info)
         with FeatureStore(settings.features_path) as store:
             yield info, store
+            keep_within_limit(settings, store)
 
 
 def fit(
