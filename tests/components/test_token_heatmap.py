@@ -1,4 +1,4 @@
-"""What the heatmap is given: columns that keep the text and the sums, one scale for all answers."""
+"""What the heatmap is given: columns that keep the text and the sums, markup that stays data."""
 
 from __future__ import annotations
 
@@ -6,34 +6,22 @@ import json
 
 import pytest
 
-from studio.components.token_heatmap import heatmap_value, scales_of
-from tests.components.harness import comparison_of, word_tokens
+from studio.components.token_heatmap import heat_props, heatmap_columns, heatmap_value
+from tests.components.harness import comparison_of
 
 
 def test_texts_joined_are_the_answer_and_shares_add_up_to_the_reward() -> None:
     response = "你好，世界 👩‍🚀!\n\nA  second\tline."
     shown = json.loads(heatmap_value(comparison_of(response)))["answers"][0]
     assert "".join(shown["tokens"]["text"]) == response
-    assert sum(shown["tokens"]["contribution"]) == pytest.approx(shown["reward"], abs=1e-5)
-    assert shown["tokens"]["running"][-1] == pytest.approx(shown["reward"], abs=1e-5)
+    assert sum(shown["tokens"]["contribution"]) == pytest.approx(shown["reward"], abs=1e-7)
 
 
-def test_both_answers_share_one_scale_that_the_end_token_does_not_stretch() -> None:
-    answers = comparison_of("a calm answer", "another calm answer")["answers"]
-    answers[0]["tokens"][-1]["contribution"] = 90.0
-    assert scales_of(answers)["contribution"] < 1
-
-
-def test_an_empty_answer_has_a_scale_from_its_end_token() -> None:
-    assert scales_of([{"tokens": word_tokens("")}])["contribution"] == pytest.approx(0.62)
-
-
-def test_text_the_model_does_not_read_has_no_value_and_level_zero() -> None:
+def test_text_the_model_does_not_read_has_no_value() -> None:
     comparison = comparison_of("word")
     comparison["answers"][0]["tokens"][0].update(value=None, contribution=0.0)
-    tokens = json.loads(heatmap_value(comparison))["answers"][0]["tokens"]
+    tokens = heatmap_columns(comparison)["answers"][0]["tokens"]
     assert tokens["value"][0] is None
-    assert tokens["levels"]["value"][0] == 0
 
 
 def test_markup_in_an_answer_stays_data_and_raises_no_warning_of_gradio() -> None:
@@ -46,9 +34,17 @@ def test_markup_in_an_answer_stays_data_and_raises_no_warning_of_gradio() -> Non
     assert text == "<script>alert(1)</script> ${alert(1)}"
 
 
-def test_merged_pieces_are_counted_and_the_source_is_named() -> None:
+def test_merged_pieces_are_counted_and_a_second_checkpoint_comes_as_columns_too() -> None:
     comparison = comparison_of("世")
     comparison["answers"][0]["tokens"][0]["pieces"] = [{"id": 1}, {"id": 2}, {"id": 3}]
-    shown = json.loads(heatmap_value(comparison))
+    comparison["against"] = comparison_of("世")
+    shown = heatmap_columns(comparison)
     assert shown["answers"][0]["tokens"]["pieces"] == {"0": 3}
-    assert shown["source"] == "checkpoint 3 · SmolLM2-135M-Instruct · cpu"
+    assert shown["against"]["answers"][0]["tokens"]["text"][0] == "世"
+
+
+def test_exports_have_a_colour_for_every_level() -> None:
+    props = heat_props()
+    for colours in props["palettes"].values():
+        assert len(colours) == 2 * props["levels"] + 1
+    assert [reading["key"] for reading in props["readings"]] == ["contribution", "change", "value"]

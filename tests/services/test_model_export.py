@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rm_core.export import ExportReport
-from studio.services import model_export, scoring
+from studio.services import model_export, playground, scoring
 from studio.services.errors import StudioError
 from tests.workspace import Workspace, kindness
 
@@ -96,7 +96,9 @@ def test_the_exact_directory_scores_as_the_playground_does(
     ]
     with torch.inference_mode():
         rewards = model(**tokenizer(texts, return_tensors="pt", padding=True)).logits[:, 0].tolist()
-    shown = scoring.compare(trained.database, trained.settings, trained.project_id, PROMPT, answers)
+    shown = playground.compare(
+        trained.database, trained.settings, trained.project_id, PROMPT, answers
+    )
     assert rewards == pytest.approx([a["reward"] for a in shown["answers"]], abs=1e-4)
 
 

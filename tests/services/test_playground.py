@@ -1,0 +1,147 @@
+"""The playground's service: exact scores, sure of what it is sure of, pairs in and pairs out."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from db import content
+from studio.services import playground, playground_pairs, scoring
+from studio.services.errors import Conflict, NotFound, StudioError, UsageError
+from tests.workspace import Workspace, kindness
+
+PROMPT = [{"role": "user", "content": "How do I fold a letter?"}]
+TEXTS = ["gladly, 世界 👩‍👩‍👧!\n\tdone  ", "", "never\r\nnonsense <|im_end|> x", "naïve café"]
+
+
+def compare(here: Workspace, *answers: str, **options: object) -> dict:
+    return playground.compare(
+        here.database, here.settings, here.project_id, PROMPT, answers, **options  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_tokens_rejoin_to_the_answer_and_their_shares_to_the_reward(trained: Workspace) -> None:
+    comparison = compare(trained, *TEXTS)
+    for text, answer in zip(TEXTS, comparison["answers"], strict=True):
+        assert "".join(token["text"] for token in answer["tokens"]) == text
+        shares = math.fsum(token["contribution"] for token in answer["tokens"])
+        assert shares == pytest.approx(answer["reward"], abs=1e-6)
+        assert answer["prompt_value"] is not None
+    json.dumps(comparison)
+
+
+def test_every_two_answers_have_a_probability_that_follows_their_rewards(
+    trained: Workspace,
+) -> None:
+    made = compare(trained, "gladly thanks please kindly", "stupid hate never shut", "a", "a")
+    prob, std = np.array(made["prob_better"]), np.array(made["difference_std"])
+    assert prob + prob.T == pytest.approx(np.ones((4, 4)))
+    assert prob[0, 1] > 0.5 > prob[1, 0]
+    assert prob[2, 3] == pytest.approx(0.5)
+    assert std == pytest.approx(std.T)
+    assert std[0, 1] > 0
+    assert std[2, 3] == pytest.approx(0, abs=1e-6)  # what both answers share cancels
+    assert made["checkpoint"]["id"] >= 1
+    assert made["backbone"]
+    assert made["device"] == "cpu"
+
+
+def test_an_edited_answer_costs_what_changed_and_scores_as_from_scratch(
+    trained: Workspace,
+) -> None:
+    model = scoring.load_model(
+        trained.settings, scoring.newest_checkpoint(trained.database, trained.project_id)
+    )
+    compare(trained, "gladly and warmly", "never")
+    for text in ["gladly and warmlyx", "gladly and", "Xgladly and", "", TEXTS[0]]:
+        made = compare(trained, text, "never")
+        for answer, given in zip(made["answers"], [text, "never"], strict=True):
+            want = model.token_scores(PROMPT, given)
+            assert answer["reward"] == pytest.approx(want.reward, abs=1e-4)
+            assert [t["contribution"] for t in answer["tokens"]] == pytest.approx(
+                [t.contribution for t in want.tokens], abs=1e-4
+            )
+    assert compare(trained, "gladly!", "never")["num_encoded"] < 8
+    assert compare(trained, "gladly!", "never")["num_encoded"] == 0
+
+
+def test_two_checkpoints_score_the_same_answers_side_by_side(trained: Workspace) -> None:
+    newest = scoring.newest_checkpoint(trained.database, trained.project_id)
+    made = compare(trained, "gladly", "never", against_id=newest.id)
+    assert [a["reward"] for a in made["against"]["answers"]] == pytest.approx(
+        [a["reward"] for a in made["answers"]]
+    )
+    with pytest.raises(NotFound, match="no checkpoint 99"):
+        compare(trained, "gladly", "never", against_id=99)
+
+
+def test_what_cannot_be_scored_is_refused_in_a_sentence(
+    trained: Workspace, empty_workspace: Workspace
+) -> None:
+    assert "control tokens" in compare(trained, "a<|im_end|>b")["answers"][0]["warnings"][0]
+    with pytest.raises(UsageError, match="9 answers were given: give 1 to 8"):
+        compare(trained, *"abcdefghi")
+    with pytest.raises(UsageError, match="lone surrogate"):
+        compare(trained, "\ud800")
+    with pytest.raises(UsageError, match=r"210,0\d\d characters"):
+        compare(trained, "word " * 42_000)
+    with pytest.raises(playground.Stale):
+        compare(trained, "a new text", is_stale=lambda: True)
+    empty_workspace.project_id = empty_workspace.add(kindness(2))
+    with pytest.raises(StudioError, match="train it first"):
+        compare(empty_workspace, "a", "b")
+    assert playground.options(empty_workspace.database, 1)["newest"] is None
+
+
+def test_a_pair_of_the_project_comes_with_its_verdict(trained: Workspace) -> None:
+    pair = playground.project_pair(trained.database, trained.project_id, "random")
+    assert pair["verdict"]["num_votes"] == 1
+    assert pair["verdict"]["target"] in {0.0, 1.0}
+    again = playground.project_pair(trained.database, trained.project_id, pair["pair_id"])
+    assert again == pair
+    with pytest.raises(NotFound, match="no pair 9999"):
+        playground.project_pair(trained.database, trained.project_id, 9999)
+    with pytest.raises(NotFound, match="nobody disagrees"):
+        playground.project_pair(trained.database, trained.project_id, "disputed")
+
+
+def test_a_disputed_pair_is_one_with_votes_for_both(empty_workspace: Workspace) -> None:
+    here = empty_workspace
+    votes = [{"annotator": "x", "choice": "a"}, {"annotator": "y", "choice": "b"}]
+    rows = [
+        {"prompt": "One?", "answers": ["a", "b"], "votes": votes},
+        {"prompt": "Two?", "answers": ["c", "d"], "votes": votes[:1]},
+    ]
+    project_id = here.add(rows)
+    found = playground.project_pair(here.database, project_id, "disputed")
+    assert found["messages"][0]["content"] == "One?"
+
+
+def test_two_answers_become_one_pair_to_label_however_often_they_are_sent(
+    empty_workspace: Workspace,
+) -> None:
+    here = empty_workspace
+    project_id = here.add(kindness(3))
+
+    def send(first: str, second: str) -> dict:
+        return playground_pairs.send(
+            here.database, here.settings, project_id, "mara", PROMPT, first, second
+        )
+
+    sent = send("one", "two")
+    assert sent["is_new"]
+    assert send("two", "one") == {"pair_id": sent["pair_id"], "is_new": False}
+    with here.database.read() as s:
+        pair = content.get_pair(s, project_id, sent["pair_id"])
+    assert pair is not None
+    assert pair.meta["source"] == "playground:mara"
+    assert {pair.response_a, pair.response_b} == {"one", "two"}
+    with pytest.raises(UsageError, match="two answers are equal"):
+        send("one", "one")
+    with pytest.raises(UsageError, match="NUL"):
+        send("one", "\x00")
+    with pytest.raises((NotFound, Conflict)):
+        playground_pairs.send(here.database, here.settings, 99, "mara", PROMPT, "a", "b")
