@@ -126,7 +126,7 @@ def _run(
         timeout_graceful_shutdown=SHUTDOWN_PATIENCE_S,
     )
     server = uvicorn.Server(config)
-    with scheduler.running(dispatcher):
+    with scheduler.running(dispatcher, settings):
         _when_started(server, lambda: _announce(url, settings, output, database))
         server.run(sockets=[listener])
 

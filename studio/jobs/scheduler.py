@@ -9,26 +9,37 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from studio.jobs.dispatcher import Dispatcher
-from studio.services import retrain, wakeup
+from studio.services import retrain, selection, wakeup
+
+if TYPE_CHECKING:
+    from studio.settings import Settings
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1
+RANK_EVERY_S = 5  # a look at whether any queue needs ranking anew, which takes milliseconds
 
 
 @contextmanager
-def running(dispatcher: Dispatcher) -> Iterator[BackgroundScheduler]:
-    """Dispatch jobs until the block ends."""
+def running(
+    dispatcher: Dispatcher, settings: Settings | None = None
+) -> Iterator[BackgroundScheduler]:
+    """Dispatch jobs until the block ends; with `settings`, rank the queues that want it too."""
     scheduler = BackgroundScheduler(
         timezone="UTC",
         job_defaults={"coalesce": True, "misfire_grace_time": 3600, "max_instances": 1},
     )
     scheduler.add_job(dispatcher.wake, "interval", seconds=TICK_S, id="dispatch")
     scheduler.add_job(_look_at_rules, "interval", [dispatcher], seconds=TICK_S, id="rules")
+    if settings is not None:
+        scheduler.add_job(
+            _rank_queues, "interval", [dispatcher, settings], seconds=RANK_EVERY_S, id="rank"
+        )
     stop_listening = wakeup.listen(dispatcher.wake)
     dispatcher.start()
     scheduler.start()
@@ -46,3 +57,11 @@ def _look_at_rules(dispatcher: Dispatcher) -> None:
         retrain.look(dispatcher.database)
     except Exception:
         log.exception("the retrain rules could not be looked at; they are at the next tick")
+
+
+def _rank_queues(dispatcher: Dispatcher, settings: Settings) -> None:
+    """Rank what needs it; until then a queue goes on by its old ranking, or at random."""
+    try:
+        selection.rank_all(dispatcher.database, settings)
+    except Exception:
+        log.exception("the queues could not be ranked; they are at the next tick")
