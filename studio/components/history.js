@@ -230,6 +230,11 @@ function lookIfSeen() {
   if (config && isStale && element.offsetParent !== null) look();
 }
 
+// An open pair or a revision on its way stays where it is.
+function isAtWork() {
+  return Boolean(root.querySelector(".rs-pair")) || revised.size > 0;
+}
+
 drawFilters();
 part("query").addEventListener("input", () => {
   clearTimeout(typing);
@@ -237,8 +242,12 @@ part("query").addEventListener("input", () => {
 });
 new IntersectionObserver((entries) => {
   if (entries.some((entry) => entry.isIntersecting)) lookIfSeen();
-  else if (![...root.querySelectorAll(".rs-pair")].length && !revised.size) isStale = true;
+  else if (!isAtWork()) isStale = true;
 }).observe(root);
+document.addEventListener("reward-studio:saved", () => {
+  isStale = true;
+  if (element.isConnected && !isAtWork()) lookIfSeen();
+});
 window.addEventListener("online", () => sender?.pump());
 watch("value", open);
 open();

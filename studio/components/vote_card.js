@@ -228,7 +228,10 @@ function showSaving() {
 }
 
 function refresh(what) {
-  if (what === "saved") queue.note = "";
+  if (what === "saved") {
+    queue.note = "";
+    document.dispatchEvent(new CustomEvent("reward-studio:saved")); // the History tab shows it
+  }
   if (what === "pairs" || what === "saved") showState();
   if (what === "settings") {
     guide.update(queue.settings.guidelines);

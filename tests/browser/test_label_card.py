@@ -12,7 +12,15 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Complaints
-from tests.components.harness import FakeServer, build, numbered_pairs, serve, showing
+from tests.components.harness import (
+    FakeServer,
+    build,
+    guidelines,
+    numbered_pairs,
+    serve,
+    settings,
+    showing,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -311,17 +319,146 @@ def test_a_project_without_pairs_says_where_they_come_from(label: Label) -> None
     expect(label.page.get_by_role("button", name="Go to Projects")).to_be_visible()
 
 
+def test_what_goes_with_a_verdict_is_sent_with_it_and_survives_a_reload(label: Label) -> None:
+    label.fake.settings = settings(
+        reasons=["Truer", "Clearer"],
+        skip_reasons=["Not my field", "Broken"],
+        aspects=["Helpful", "Correct"],
+    )
+    label.open().shows(1)
+    page = label.page
+    label.press("r", "2", "Escape", "a", "4", "5", "1", "2")  # then the digits are verdicts again
+    label.press("c")
+    page.keyboard.type("1 and 2 differ ?")
+    label.press("Enter")
+    label.shows(1)
+    label.open().shows(1)
+    expect(page.get_by_role("button", name="Clearer")).to_have_attribute("aria-pressed", "true")
+    label.press("2")
+    label.shows(2)
+    label.press("s", "1")
+    label.shows(3)
+    label.press("s", "s")
+    label.shows(4)
+    label.press("f")
+    page.keyboard.type("broken")
+    label.press("Enter")
+    label.wait_for_votes(1)
+    label.saving("saved")
+    first, skipped, just_skipped, flagged = label.fake.votes.values()
+    assert first["reasons"] == ["Clearer"]
+    assert first["aspects"] == {
+        "Helpful": {"left": 4, "right": 1},
+        "Correct": {"left": 5, "right": 2},
+    }
+    assert first["comment"] == "1 and 2 differ ?"
+    assert (skipped["choice"], skipped["skip_reason"]) == ("skip", "Not my field")
+    assert (just_skipped["choice"], just_skipped["skip_reason"]) == ("skip", None)
+    assert (flagged["choice"], flagged["comment"]) == ("flag", "broken")
+    assert page.evaluate("Object.keys(localStorage).filter(k => k.includes('/draft/'))") == []
+    expect(page.locator(SAVE)).to_contain_text("Left was from model-one")
+
+
+def test_a_better_answer_waits_through_a_failing_server_and_undo_brings_its_text_back(
+    label: Label, complaints: Complaints
+) -> None:
+    complaints.allow("503")
+    label.open().shows(1)
+    page = label.page
+    label.press("e", "2")
+    box = page.get_by_label("The better answer")
+    expect(box).to_have_value("Right 1")
+    expect(page.get_by_role("button", name="Save as a better answer")).to_be_disabled()
+    box.fill("Right 1, improved")
+    page.get_by_role("button", name="Left is much better").click()  # not before the edit is settled
+    expect(page.locator(SAVE)).to_contain_text("Save or cancel your edit first")
+    label.fake.lose_answers = 1
+    label.press("Control+Enter")
+    label.saving("saved")
+    (edit,) = label.fake.edits.values()
+    assert (edit["showing_id"], edit["side"], edit["text"]) == (1, "right", "Right 1, improved")
+    assert label.fake.num_vote_requests == 2
+    label.shows(1)
+    label.press("u")
+    expect(page.locator(SAVE)).to_contain_text("its text is kept under Edit")
+    assert label.fake.edits == {}
+    label.press("e", "ArrowRight")
+    expect(box).to_have_value("Right 1, improved")
+    label.press("Escape", "1")
+    label.shows(2)
+
+
+MARKDOWN = "# Why\n\n**Because** $x^2$:\n\n```python\nreturn 1\n```\n\n" + "A line of it.\n\n" * 60
+
+
+def test_answers_are_formatted_differ_in_marked_words_and_scroll_together(label: Label) -> None:
+    other = MARKDOWN.replace("A line", "One line") + "The end."
+    label.fake.pairs = [
+        showing(n, [{"role": "user", "content": "?"}], MARKDOWN, other) for n in (1, 2)
+    ]
+    label.open()
+    page = label.page
+    left, right = (page.locator(f'[data-part="{side}-text"]') for side in ("left", "right"))
+    expect(left.get_by_role("heading", name="Why")).to_be_visible()
+    expect(left.locator("math")).to_have_count(1)
+    expect(left.locator("pre .k")).to_have_text("return")
+    left.evaluate("pane => { pane.scrollTop = (pane.scrollHeight - pane.clientHeight) / 2; }")
+    share = "pane => pane.scrollTop / (pane.scrollHeight - pane.clientHeight)"
+    page.wait_for_function(
+        "() => document.querySelector('[data-part=right-text]').scrollTop > 100", timeout=5000
+    )
+    assert abs(right.evaluate(share) - 0.5) < 0.02
+    page.get_by_role("button", name="Scroll together").click()
+    left.evaluate("pane => { pane.scrollTop = 0; }")
+    page.wait_for_timeout(200)
+    assert abs(right.evaluate(share) - 0.5) < 0.02
+    label.press("d")
+    expect(left.locator("mark").first).to_have_text("A")
+    expect(right.locator("mark").last).to_have_text("The end")
+    expect(page.locator('[data-part="diff-note"]')).to_contain_text(
+        "62 words only in the right one"
+    )
+    assert left.evaluate("pane => pane.textContent.includes('Because')")
+    label.press("d", "t")
+    expect(left.locator("mark, math")).to_have_count(0)
+    expect(left).to_contain_text("**Because** $x^2$")
+    label.open()  # the choice is remembered
+    expect(left).to_contain_text("**Because** $x^2$")
+    expect(page.get_by_role("button", name="Plain text")).to_have_attribute("aria-pressed", "true")
+
+
+def test_guidelines_stay_as_they_were_left_and_say_when_they_changed(label: Label) -> None:
+    label.fake.settings = settings(guidelines=guidelines(1, "# Prefer\n\n*true* before nice"))
+    label.open().shows(1)
+    page = label.page
+    panel = page.get_by_role("region", name="Guidelines", exact=True)
+    expect(panel.locator("em")).to_have_text("true")
+    expect(panel).to_contain_text("Version 1")
+    label.press("g")
+    expect(panel).to_be_hidden()
+    label.fake.settings = settings(guidelines=guidelines(2, "Prefer what is kind."))
+    label.open().shows(1)
+    expect(panel).to_be_hidden()
+    button = page.get_by_role("button", name="Guidelines: open or close them")
+    expect(button).to_have_attribute("title", "Changed since you last looked")
+    button.click()
+    expect(panel).to_contain_text("you had read version 1")
+
+
 def test_whitespace_direction_and_empty_answers_are_kept(label: Label) -> None:
     text = "  two\n\n    indented\ttab  "
     label.fake.pairs = [showing(1, [{"role": "user", "content": "سؤال؟"}], text, "")]
     label.open()
+    prompt = label.page.locator('[data-part="prompt"] p')
+    assert prompt.evaluate("node => getComputedStyle(node).direction") == "rtl"
+    expect(label.page.locator('[data-part="right-text"]')).to_have_text("(empty)")
+    label.press("t")
     left = label.page.locator('[data-part="left-text"] .rs-text')
     assert left.evaluate("node => node.textContent") == text
     assert left.evaluate("node => getComputedStyle(node).whiteSpace") == "pre-wrap"
     prompt = label.page.locator('[data-part="prompt"] .rs-text')
     assert prompt.get_attribute("dir") == "auto"
     assert prompt.evaluate("node => getComputedStyle(node).direction") == "rtl"
-    expect(label.page.locator('[data-part="right-text"]')).to_have_text("(empty)")
 
 
 def test_long_system_prompts_and_old_turns_are_folded(label: Label) -> None:
