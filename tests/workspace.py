@@ -17,7 +17,8 @@ import pytest
 
 from db import runs
 from db.engine import Database
-from studio.services import importing, run_queue, train_job, training, workspace
+from studio.jobs.run import EXECUTE
+from studio.services import importing, run_queue, training, workspace
 from studio.services.live_run import LiveRun
 from studio.settings import Settings
 from tests.rows import user, write_jsonl
@@ -50,10 +51,15 @@ class Workspace:
             assert runs.mark_running(s, run_id, os.getpid(), "test", "cpu")
 
     def run_here(self, run_id: int) -> None:
-        """Do a queued training run in this process."""
+        """Do a queued run, of any kind but encoding, in this process."""
         self.begin(run_id)
         with LiveRun(self.database, run_id, threading.Event()) as live:
-            train_job.execute(self.database, self.settings, run_id, live)
+            with self.database.read() as s:
+                run = runs.get_run(s, run_id)
+            assert run is not None
+            EXECUTE[run.kind](self.database, self.settings, run_id, live)
+        # As studio.jobs.run does; a training has ended with its checkpoint's row.
+        run_queue.finish(self.database, run_id, "succeeded")
 
 
 def kindness(count: int, *, first: int = 0) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ EXECUTE = {
     "reproduce": reproduce_job.execute,
     "curve": curve_job.execute,
 }
+# What nobody waits for leaves the cores to the page; encoding sees to that itself.
+NICENESS = {"curve": 10}
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -59,6 +61,7 @@ def run_job(database: Database, settings: Settings, run_id: int, stop: threading
     asked_by = f"{run.actor} ({run.trigger})" if run.actor else run.trigger
     log.info("run %d: %s, asked for by %s", run_id, run.kind, asked_by)
     execute = EXECUTE[run.kind]
+    os.nice(NICENESS.get(run.kind, 0))
     status, error = "succeeded", None
     try:
         with (

@@ -11,7 +11,6 @@ way for training.
 from __future__ import annotations
 
 import logging
-import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BUDGET_S = 30.0
-NICENESS = 10
 ASKED = 200  # the number of further pairs that the page asks about first
 
 
@@ -54,7 +52,6 @@ def request(database: Database, checkpoint_id: int, *, actor: str | None = None)
 
 def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:
     """Fit, extrapolate, store."""
-    os.nice(NICENESS)
     live.stage("loading")
     with database.read() as s:
         asked = runs.get_run(s, run_id)
