@@ -157,6 +157,14 @@ body { background: var(--rs-bg); }
 #rs-name h1 { font-size: 1.0625rem; font-weight: 650; letter-spacing: -0.01em; margin: 0;
   color: var(--rs-ink); white-space: nowrap; }
 #project-picker { flex: 0 1 200px; min-width: 120px !important; }
+#who { flex: 0 0 auto !important; width: auto !important; min-width: 0 !important;
+  overflow: visible !important; }
+#who:not(:has(details)) { display: none; }
+#rs-ended { position: fixed; inset: 0 0 auto; z-index: 100; display: flex; flex-wrap: wrap;
+  gap: 8px 18px; align-items: center; justify-content: center; padding: 10px 16px;
+  background: var(--rs-warn-soft); color: var(--rs-ink); border-bottom: 1px solid var(--rs-warn); }
+#rs-ended button { padding: 6px 16px; border: 0; border-radius: 8px; font: inherit;
+  font-weight: 600; cursor: pointer; background: var(--rs-accent); color: var(--rs-accent-ink); }
 #rs-tabs > .tab-wrapper { height: 48px; padding-bottom: 0; margin-bottom: 12px; }
 #rs-tabs .tab-container { height: 48px; }
 #rs-tabs .tab-container::after { display: none; }
@@ -167,6 +175,7 @@ body { background: var(--rs-bg); }
 @media (min-width: 1240px) {
   #rs-tabs { margin-top: -50px; }
   #rs-tabs > .tab-wrapper { margin-inline: 150px 310px; }
+  .gradio-container:has(#who details) #rs-tabs > .tab-wrapper { margin-inline-end: 376px; }
 }
 .rs-side-by-side { gap: 18px; }
 .rs-columns { gap: 12px; flex-wrap: wrap; }
