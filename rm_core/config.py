@@ -64,12 +64,12 @@ class TrainConfig:
     max_response_tokens: int = 4096
     over_long: Literal["refuse", "cut"] = "refuse"
     dtype: Literal["float32", "bfloat16"] = "float32"
-    ties: Ties = "half"
+    ties: Ties = "davidson"
     margin_scale: float = 1.0
     length_column: bool = False
     token_weight: float = 1.0
     lookahead_weight: float = 1.0
-    smoothness_weight: float = 0.0
+    smoothness_weight: float = 1.0
     max_token_positions: int = 64
     min_heldout_prompts: int = 30
     num_folds: int = 5

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # float32 Cholesky factors are good to a thousandth up to this condition number.
 _MAX_SINGLE_CONDITION = 1e4
-_SMALL = 160  # below this LAPACK is as fast as halving
+_SMALL = 96  # below this LAPACK is as fast as halving
 
 
 @dataclass(frozen=True)

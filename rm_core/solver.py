@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # From strong to weak; features have unit scale, so these are in units of information a pair.
 PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 GRADIENT_TOLERANCE = 1e-9  # of the gradient at zero
-_PATH_TOLERANCE = 1e-5  # enough to compare penalties
+_PATH_TOLERANCE = 1e-4  # enough to compare penalties
 _MAX_ROUNDS, _MAX_STEPS, _MEMORY = 25, 20, 10
 _PASS_ELEMENTS = 1 << 21  # rows are passed over in parts that stay in the processor's cache
 _PATH_ROWS = 4096  # leave-one-out along the path looks at about so many rows
@@ -130,6 +130,13 @@ class Problem:
         weighted = self._single * root
         return weighted.T @ weighted
 
+    @cached_property
+    def _slope_at_zero(self) -> float:
+        """The gradient's norm at zero, where no penalty has a part in it."""
+        import numpy as np
+
+        return float(np.linalg.norm(self.value(self.zero, 0.0)[1]))
+
     def _logits(self, theta: np.ndarray) -> np.ndarray:
         """x·theta less the target margin, float64 [n]."""
         z = self.rows.features @ theta
@@ -206,12 +213,9 @@ class Problem:
         Raises:
             TrainingDataError: no optimum is found (features that are not finite).
         """
-        import numpy as np
-
         ridge = penalty * self.num
         at = start or self.zero
-        _, at_zero = self.value(self.zero, ridge)
-        goal = tolerance * max(float(np.linalg.norm(at_zero)), 1e-4 * self.num**0.5)
+        goal = tolerance * max(self._slope_at_zero, 1e-4 * self.num**0.5)
         search = _Search(self, ridge, goal, on_step)
         search.begin(at)
         for _ in range(_MAX_ROUNDS):
@@ -453,13 +457,11 @@ def choose_penalty(
 
 
 class _Walk:
-    """Penalties tried, with their left-out losses, each solved from the one tried before."""
+    """Penalties tried, with their left-out losses, each solved from its neighbour."""
 
     def __init__(self, problem: Problem, penalties: list[float]) -> None:
         self._problem, self.penalties = problem, penalties
         self.groups, self._sampled = _sample(problem)
-        self._at = problem.zero
-        self._inverse: Inverse | None = None
         self.losses: dict[int, float] = {}
         self.visited: dict[int, tuple[Optimum, Inverse, np.ndarray]] = {}
 
@@ -467,7 +469,7 @@ class _Walk:
         """The index of the penalty nearest to this one, tried."""
         near = [abs(math.log(p / penalty)) for p in self.penalties]
         index = near.index(min(near))
-        self._try(index)
+        self._try(index, self._problem.zero, None)
         return index
 
     def is_better(self, index: int, than: int) -> bool:
@@ -475,15 +477,14 @@ class _Walk:
         if not 0 <= index < len(self.penalties):
             return False
         if index not in self.losses:
-            self._try(index)
+            self._try(index, *self.visited[than][:2])
         return self.losses[index] < self.losses[than]
 
-    def _try(self, index: int) -> None:
+    def _try(self, index: int, start: Optimum, near: Inverse | None) -> None:
         problem, penalty = self._problem, self.penalties[index]
-        at = problem.solve(penalty, self._at, tolerance=_PATH_TOLERANCE, inverse=self._inverse)
+        at = problem.solve(penalty, start, tolerance=_PATH_TOLERANCE, inverse=near)
         inverse = problem.inverse(at, penalty * problem.num, exact=self.groups is None)
         logits = problem.left_out_logits(at, penalty, inverse, self.groups)
-        self._at, self._inverse = at, inverse
         self.losses[index] = left_out_loss(problem, logits, at, self._sampled)
         self.visited[index] = (at, inverse, logits)
 

@@ -199,7 +199,7 @@ def test_the_chosen_penalty_is_the_best_of_the_path_and_noise_gets_a_strong_one(
         at = problem.solve(penalty)
         losses[penalty] = left_out_loss(problem, problem.left_out_logits(at, penalty), at)
     assert weak.penalty == min(losses, key=losses.__getitem__)  # no valley was overlooked
-    assert weak.log_loss == pytest.approx(losses[weak.penalty], rel=1e-6)
+    assert weak.log_loss == pytest.approx(losses[weak.penalty], rel=1e-5)
     assert weak.log_loss < np.log(2) < chosen.log_loss + 0.02
 
 
