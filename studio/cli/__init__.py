@@ -203,6 +203,9 @@ def _add_train(commands: Parsers) -> None:
     )
     _add_project(parser)
     parser.add_argument("--config", metavar="F", help="TOML file of training settings")
+    parser.add_argument(
+        "--reproduce", metavar="RUN", help="train a run's votes again and compare the heads"
+    )
     _add_device(parser)
 
 
