@@ -36,6 +36,8 @@ def train(options: argparse.Namespace, settings: Settings, output: Console) -> i
     """Queue a run, wait for it, print its checkpoint."""
     from studio.jobs import waiting
 
+    if options.reproduce is not None:
+        return _reproduce(options.reproduce, settings, output)
     config = _read_config(options.config)
     with _opened(settings, output) as database:
         project = _project(database, options.project)
@@ -56,6 +58,21 @@ def train(options: argparse.Namespace, settings: Settings, output: Console) -> i
         },
     )
     return 0
+
+
+def _reproduce(named: str, settings: Settings, output: Console) -> int:
+    """Train a run's votes again and say if the head is the same; exit code 1 when it is not."""
+    from studio.jobs import waiting
+    from studio.services import reproduce_job
+
+    if not projects.is_id(named):
+        raise UsageError(f"--reproduce takes a run's number, not {named!r}.")
+    with _opened(settings, output) as database:
+        run_id = reproduce_job.request(database, int(named))
+        waiting.wait_for(database, settings, run_id, output)
+        outcome = reproduce_job.outcome_of(database, int(named))
+    output.result(f"Checkpoint {outcome['checkpoint']}: {outcome['because']}", outcome)
+    return 0 if outcome["same"] else 1
 
 
 _IDENTITY = ("id", "run_id", "created_at", "sha256", "directory")

@@ -51,6 +51,16 @@ def request(database: Database, run_id: int, *, actor: str | None = None) -> int
     return new_id
 
 
+def outcome_of(database: Database, run_id: int) -> dict[str, Any]:
+    """What the newest reproduction of training run `run_id` found."""
+    with database.read() as s:
+        _, _, checkpoint = _original(s, run_id)
+    found: dict[str, Any] | None = checkpoint.metrics.get("reproduced")
+    if found is None:
+        raise NotFound(f"run {run_id} was never reproduced.")
+    return {"checkpoint": checkpoint.id, "reproduced_run": run_id, **found}
+
+
 def _original(s: Session, run_id: int) -> tuple[TrainingRun, Snapshot, Checkpoint]:
     run = runs.get_run(s, run_id)
     if run is None or run.kind != "train":
