@@ -152,13 +152,19 @@ function draw() {
   root.replaceChildren(...[told(value), tiles(value), otherMeasures(value), value.annotators.length ? annotators(value) : null].filter(Boolean));
 }
 
-// The figures are counted anew whenever the tab comes into view; the server keeps what is the same.
+// Counted when the tab comes into view, and again at every later visit; the server keeps what is
+// the same. The margin makes "in view" mean "laid out": scrolling must not count again.
+function load() {
+  const value = parsed(props.value);
+  if (value) act("load", { is_first: Boolean(value.is_waiting) });
+}
+
 new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting) && parsed(props.value)) act("load");
-}).observe(element.querySelector('[data-part="quality"]'));
+  if (entries.some((entry) => entry.isIntersecting)) load();
+}, { rootMargin: "1000000px" }).observe(element.querySelector('[data-part="quality"]'));
 watch("value", () => {
   draw();
   const root = element.querySelector('[data-part="quality"]');
-  if (parsed(props.value)?.is_waiting && root.checkVisibility() && root.getClientRects().length) act("load");
+  if (parsed(props.value)?.is_waiting && root.getClientRects().length) load();
 });
 draw();

@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db import content, votes
+from db.aggregation import Verdict
 from db.content import PairText
 from db.engine import Database
 from db.models import Vote
@@ -50,6 +51,7 @@ class ExportReport:
     kind: str
     format: str
     rule_version: int = votes.RULE_VERSION
+    aggregation: dict[str, Any] = field(default_factory=dict)  # the project's merge rules
     rows: int = 0
     votes: int = 0  # standing votes in the rows
     rows_by_split: dict[str, int] = field(default_factory=dict)
@@ -77,12 +79,18 @@ def export(database: Database, project_id: int, kind: str, fmt: str, out: Path) 
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with database.read() as s:
-            rows = _rows(s, project_id, as_row, report, left_out)
+            rules = votes.rules_of(s, project_id)
+            report.aggregation = rules.as_settings()
+            merged = votes.merged(s, project_id, rules=rules)
+            rows = _rows(s, project_id, as_row, merged, report, left_out)
             if is_parquet:
                 _write_parquet(rows, part, "trl" if fmt == "trl" else kind)
             else:
                 _write_jsonl(rows, part, zipped=out.suffix == ".gz")
             left_out["votes_retracted"] = votes.count_retracted(s, project_id)
+            left_out.update(votes.count_never_training(s, project_id))
+            if kind == "pairs":
+                left_out.update({f"votes_{k}": number for k, number in merged.num_left_out.items()})
         report.left_out = {why: number for why, number in sorted(left_out.items()) if number}
         report.sha256 = _sha256(part)
         _publish(part, out)
@@ -114,7 +122,8 @@ def _check(kind: str, fmt: str, out: Path) -> None:
 def _rows(
     s: Session,
     project_id: int,
-    as_row: Callable[[PairText, list[Vote]], Row | str],
+    as_row: Callable[[PairText, list[Vote], Verdict | str], Row | str],
+    merged: votes.Merged,
     report: ExportReport,
     left_out: Counter[str],
 ) -> Iterator[Row]:
@@ -123,7 +132,7 @@ def _rows(
         by_pair = votes.standing_votes(s, [pair.pair_id for pair in chunk])
         for pair in chunk:
             of_pair = by_pair.get(pair.pair_id, [])
-            row = as_row(pair, of_pair)
+            row = as_row(pair, of_pair, merged.verdict(pair.pair_id))
             if isinstance(row, str):
                 left_out[row] += 1
                 continue
@@ -135,7 +144,7 @@ def _rows(
         s.expunge_all()  # flat memory: the session keeps every row that it has loaded
 
 
-def _votes_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
+def _votes_row(pair: PairText, of_pair: list[Vote], _verdict: Verdict | str) -> Row | str:
     if not of_pair:
         return "pairs_not_judged"
     return {
@@ -148,8 +157,8 @@ def _votes_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
     }
 
 
-def _pairs_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
-    merged = _merged(pair, of_pair)
+def _pairs_row(pair: PairText, of_pair: list[Vote], verdict: Verdict | str) -> Row | str:
+    merged = _merged(pair, verdict)
     if isinstance(merged, str):
         return merged
     chosen, rejected, share, winner = merged
@@ -166,8 +175,8 @@ def _pairs_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
     }
 
 
-def _trl_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
-    merged = _merged(pair, of_pair)
+def _trl_row(pair: PairText, _of_pair: list[Vote], verdict: Verdict | str) -> Row | str:
+    merged = _merged(pair, verdict)
     if isinstance(merged, str):
         return merged
     return {
@@ -177,12 +186,11 @@ def _trl_row(pair: PairText, of_pair: list[Vote]) -> Row | str:
     }
 
 
-def _merged(pair: PairText, of_pair: list[Vote]) -> tuple[str, str, float, str] | str:
-    """(chosen, rejected, share of the votes for chosen, its side), or why there is none."""
-    choices = Counter(vote.choice for vote in of_pair)
-    target = votes.target_of(choices)
-    if target is None:
-        return f"pairs_{votes.why_left_out(choices)}"
+def _merged(pair: PairText, verdict: Verdict | str) -> tuple[str, str, float, str] | str:
+    """(chosen, rejected, its target, its side) by the project's rules, or why there is none."""
+    if isinstance(verdict, str):
+        return f"pairs_{verdict}"
+    target = verdict.target
     if target == 0.5:
         return "pairs_tied"
     if target > 0.5:

@@ -47,6 +47,8 @@ def build(ctx: TabContext) -> TabHandle:
         if asked.get("action") == "couple":
             couple = _couple(ctx, project_id, asked)
             return quality_value(_figures(ctx, project_id) | couple), gr.skip(), gr.skip()
+        if asked.get("is_first") is not True:  # an open pair and half a comment stay as they are
+            return quality_value(_figures(ctx, project_id)), gr.skip(), gr.skip()
         return (
             quality_value(_figures(ctx, project_id)),
             quality_value(_pairs(ctx, project_id, {})),
