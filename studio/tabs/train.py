@@ -1,7 +1,7 @@
 """The Train tab: what is new, the Train button, the run at work with its curves, the newest
 checkpoint, the runs, and when the project trains by itself.
 
-Everything comes from the database through `services.training`, asked every two seconds while the
+Everything comes from the database through `services.training`, asked every second while the
 tab is open, so that every browser shows the same and a reload loses nothing. The rules are read
 when the tab is opened and not while somebody writes them.
 """
@@ -27,7 +27,7 @@ from studio.services import retrain, training
 from studio.services.errors import StudioError
 from studio.tabs.context import QUICK, TabContext, TabHandle, sentence, told
 
-TICK_S = 2
+TICK_S = 1
 PROMOTION = [
     ("Put it to use, unless it is significantly worse", "unless_worse"),
     ("Always put it to use", "always"),
