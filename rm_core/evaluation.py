@@ -5,7 +5,9 @@ Conventions, the same wherever a figure is shown:
 - *accuracy*: share of pairs whose better answer has the higher reward; equal rewards count ½;
   pairs that people called a tie have no better answer, are left out of it and are counted.
 - *log loss*, *Brier*: of P(a better) = sigma(scale * (r_a - r_b)) against the soft target; ties and
-  split votes are in.
+  split votes are in, a tie as half a win for each, whatever model of ties was fitted.
+  A run with a model of ties shows the log loss of all three outcomes as well, `three_way_log_loss`,
+  beside that of their base rates, `three_way_chance`.
 - *ECE*: of max(p, 1-p), ten bins of equal mass, beside `ece_noise_floor`: what a perfectly
   calibrated model of the same confidences would show at this number of pairs.
 - every interval is 95 %, by bootstrap over prompts: pairs of one prompt are not independent.
@@ -13,7 +15,7 @@ Conventions, the same wherever a figure is shown:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rm_core.errors import TrainingDataError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 NUM_BOOTSTRAP = 2000
 NUM_BINS = 10
+_MAX_KEPT_PROMPTS = 1000
 
 
 def evaluate_pairs(
@@ -102,6 +105,30 @@ class PromptBootstrap:
         _, self._group = np.unique(np.array(groups), return_inverse=True)
         self.num_groups = int(self._group.max()) + 1
         self._seed = seed
+        self._cache: dict[int, list[np.ndarray]] = {}
+
+    def _draws(self, num: int) -> Iterator[np.ndarray]:
+        """How often each of `num` prompts is drawn, float64 [some, num] in parts for flat memory.
+
+        Kept where that is little: a run asks for an interval at every step.
+        """
+        import numpy as np
+
+        if num in self._cache:
+            yield from self._cache[num]
+            return
+        rng = np.random.default_rng(self._seed)
+        parts = []
+        for _ in range(20):
+            drawn = rng.integers(0, num, size=(NUM_BOOTSTRAP // 20, num))
+            rows = np.arange(len(drawn))[:, None] * num
+            counts = np.bincount((drawn + rows).ravel(), minlength=drawn.size)
+            part = counts.reshape(drawn.shape).astype(float)
+            if num <= _MAX_KEPT_PROMPTS:
+                parts.append(part)
+            yield part
+        if parts:
+            self._cache[num] = parts
 
     def interval(self, values: np.ndarray, where: np.ndarray | None = None) -> list[float] | None:
         """95 % percentile interval of the mean; None where fewer than two prompts take part."""
@@ -114,11 +141,9 @@ class PromptBootstrap:
         count, total = count[taking_part], total[taking_part]
         if len(count) < 2:
             return None
-        rng = np.random.default_rng(self._seed)
         means = []
-        for _ in range(20):  # in parts, for flat memory
-            draws = rng.integers(0, len(count), size=(NUM_BOOTSTRAP // 20, len(count)))
-            means.append(total[draws].sum(axis=1) / count[draws].sum(axis=1))
+        for draws in self._draws(len(count)):
+            means.append((draws @ total) / (draws @ count))
         low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
         return [float(low), float(high)]
 
