@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from studio.cli.console import Console
-from studio.network import is_loopback
+from studio.network import ANY_ADDRESS, is_loopback
 from studio.services.errors import StudioError, UsageError
 from studio.settings import Settings
 
@@ -144,6 +144,11 @@ def _announce(url: str, settings: Settings, output: Console, database: Database)
     output.say(f"Reward Studio is at {url} (Ctrl-C ends it)")
     if settings.public_url:
         output.say(f"People reach it at {settings.public_url}")
+    elif settings.host.strip("[]") in ANY_ADDRESS:
+        output.say(
+            "It listens on every address of this machine, unencrypted: passwords want a proxy with "
+            "HTTPS before it (docs/lead.md)"
+        )
     time.sleep(WARM_UP_DELAY_S)
     from studio.services import scoring
 
@@ -205,6 +210,8 @@ def _who_has_it(settings: Settings) -> str:
 
 
 def _url(host: str, listener: socket.socket) -> str:
+    if host.strip("[]") in ANY_ADDRESS:
+        host = "127.0.0.1"
     shown = f"[{host.strip('[]')}]" if ":" in host else host
     return f"http://{shown}:{listener.getsockname()[1]}"
 

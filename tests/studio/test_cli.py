@@ -28,6 +28,11 @@ COMMANDS = [
     ["export", "pairs"],
     ["export", "votes"],
     ["export", "model"],
+    ["user", "add"],
+    ["user", "passwd"],
+    ["user", "deactivate"],
+    ["user", "activate"],
+    ["user", "list"],
     ["doctor"],
 ]
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from studio.services import accounts
+from studio.services.passwords import Cost
 from tests.serving import Studio, end_jobs, run_console, running_studio
 from tests.workspace import kindness, make_workspace
 
@@ -100,6 +102,33 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path, tiny_backbon
     code, said = serve(tmp_path / "data", "--port", 0, "--backbone", tiny_backbone)
     assert code == 1
     assert "studio.db" in said
+
+
+def test_beyond_this_machine_it_wants_accounts_and_then_a_session(
+    tmp_path: Path, tiny_backbone: Path
+) -> None:
+    here = make_workspace(tmp_path / "data", tiny_backbone)
+    data_dir, flags = here.settings.data_dir, ("--host", "0.0.0.0")
+    code, said = serve(data_dir, "--port", 0, "--backbone", tiny_backbone, *flags)
+    assert code == 2
+    assert "'0.0.0.0'" in said
+    assert "reward-studio user add NAME --admin" in said
+    cost = Cost(n=16, r=1, p=1)
+    accounts.create(here.database, "Mara", "correct horse", is_admin=True, cost=cost)
+    here.database.dispose()
+    with running_studio(data_dir, tiny_backbone, *flags) as studio:
+        assert "unencrypted" in studio.output
+        html = {"accept": "text/html"}
+        assert httpx.get(studio.url, headers=html).headers["location"] == "/sign-in"
+        address = {"host": "192.0.2.4"}
+        assert httpx.get(f"{studio.url}/config", headers=address).status_code == 401
+        rebound = {"host": "rebound.evil.example"}
+        assert httpx.get(f"{studio.url}/sign-in", headers=rebound).status_code == 403
+        form = {"name": "mara", "password": "correct horse"}
+        with httpx.Client(base_url=studio.url, headers={"origin": studio.url}) as browser:
+            assert browser.post("/sign-in", data=form).status_code == 303
+            assert browser.get("/api/me").json()["name"] == "Mara"
+    assert (data_dir / "session.key").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
