@@ -10,7 +10,9 @@ Applied Statistics 28(1), 20-28, https://doi.org/10.2307/2346806).
 Two things are added, both off by default, so that the plain model can be checked against the
 paper's figures (tests/db/test_dawid_skene.py). `mirror`: which label stands for which when the two
 answers of a pair change places; the matrices are then held to be the same in the mirror, since
-which answer is `a` is chance, and that halves what has to be learned of each annotator.
+which answer is `a` is chance, and that halves what has to be learned of each annotator. Nobody is
+held to be wrong more often than right either: who seems to be counts as saying nothing, where the
+plain model would take each of their votes for its opposite.
 `pseudo_votes`: each annotator's matrix is drawn towards that of all annotators together, as if it
 were so many votes: somebody with three votes is thought average until shown otherwise.
 
@@ -107,7 +109,24 @@ def _maximise(
         prior = (prior + prior[there]) / 2
     if pseudo_votes:
         counts = counts + pseudo_votes * _normalised(counts.sum(axis=0))
+    if mirror is not None:
+        counts = _never_reversed(counts, list(mirror))
     return prior, _normalised(counts)
+
+
+def _never_reversed(counts: np.ndarray, mirror: list[int]) -> np.ndarray:
+    """Where the mirror image of the truth is said more often than the truth: both equally often."""
+    import numpy as np
+
+    classes = np.arange(len(mirror))
+    right, wrong = counts[:, classes, classes], counts[:, classes, mirror]
+    both = np.where(wrong > right, (right + wrong) / 2, np.nan)
+    held = counts.copy()
+    held[:, classes, classes] = np.where(np.isnan(both), right, both)
+    is_other = classes != np.array(mirror)
+    rows, columns = classes[is_other], np.array(mirror)[is_other]
+    held[:, rows, columns] = np.where(np.isnan(both), wrong, both)[:, is_other]
+    return held
 
 
 def _expect(

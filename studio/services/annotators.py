@@ -103,6 +103,7 @@ def describe(table: VoteTable, lengths: Lengths, golds: np.ndarray) -> list[Anno
     is_verdict = labels.choice < NUM_CLASSES
     verdicts = labels.where(is_verdict)
     shown = table.of_purpose("label", "gold", "repeat")
+    has_labelled = np.bincount(shown.annotator, minlength=size) > 0  # not adjudicated only
     imported = np.zeros(size, dtype=bool)
     imported[table.annotator[table.imported == 1]] = True
     medians = _medians(shown, size)
@@ -132,6 +133,7 @@ def describe(table: VoteTable, lengths: Lengths, golds: np.ndarray) -> list[Anno
             repeats=repeats[at],
         )
         for at, name in enumerate(table.names)
+        if has_labelled[at]
     ]
     return sorted(rows, key=lambda row: (-row.num_verdicts, row.name))
 

@@ -94,6 +94,15 @@ def test_somebody_with_few_votes_is_thought_average() -> None:
     assert 0.7 < found.confusion[3, 0, 0] < 0.9
 
 
+def test_votes_of_somebody_who_seems_to_be_wrong_are_not_taken_for_their_opposite() -> None:
+    _, item, rater, label = _simulated([0.9, 0.9, 0.9, 0.2], 300)
+    item, rater, label = np.append(item, 300), np.append(rater, 3), np.append(label, 1)
+    found = dawid_skene.fit(item, rater, label, num_classes=2, mirror=(1, 0), pseudo_votes=4)
+    assert found.confusion[3] == pytest.approx(np.full((2, 2), 0.5))
+    assert found.posterior[300] == pytest.approx([0.5, 0.5])
+    assert found.confusion[0, 0, 0] > 0.8
+
+
 def test_a_known_item_stays_as_it_is() -> None:
     _, item, rater, label = _simulated([0.9, 0.9, 0.9], 50)
     known = np.full(50, -1)

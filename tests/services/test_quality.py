@@ -156,6 +156,7 @@ def test_the_most_disputed_pairs_come_first_until_adjudicated(database: Database
     found = quality.overview(database, project_id)
     assert [each.pair_id for each in found.disputed] == [ids[2], ids[0]]
     assert (found.num_disputed, found.num_adjudicated) == (2, 1)
+    assert "mara" not in {row.name for row in found.annotators}
 
 
 def _verdict(choice: str, **more: Any) -> dict[str, Any]:
