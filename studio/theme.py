@@ -190,11 +190,13 @@ body { background: var(--rs-bg); }
 .gradio-container .block:has(> label, > fieldset) { overflow: visible !important; }
 .gradio-container :is(input, textarea):focus-visible { outline-offset: -2px; }
 /* Boxes without a label of their own have no frame from Gradio. */
-.gradio-container :is(#pair-number, #system-prompt, #guidelines-box) :is(input, textarea),
-.gradio-container :is(#project-picker, #archived-picker) .wrap {
+.gradio-container :is(#pair-number, #system-prompt, #guidelines-box, #rule-count, #rule-cron)
+  :is(input, textarea),
+.gradio-container :is(#project-picker, #archived-picker, #rule-timezone) .wrap {
   border: 1px solid var(--rs-line-strong) !important; border-radius: 8px;
   background: var(--rs-surface); }
-.gradio-container :is(#project-picker, #archived-picker) input { padding-inline: 10px; }
+.gradio-container :is(#project-picker, #archived-picker, #rule-timezone) input {
+  padding-inline: 10px; }
 .rs-earlier { background: var(--rs-surface); border: 1px solid var(--rs-line); border-radius: 12px;
   padding: 12px 16px; gap: 6px; }
 #earlier-turns { max-height: 30vh; overflow: auto !important; }

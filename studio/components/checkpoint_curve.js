@@ -27,7 +27,7 @@ function curvePlot(curve, gain) {
       svg("line", { class: "rs-grid", x1: CURVE.left, x2: CURVE.width - CURVE.right, y1: y(v), y2: y(v) }),
       svg("text", { x: CURVE.left - 8, y: y(v) + 4, "text-anchor": "end" }, `${Math.round(100 * v)} %`),
     ]),
-    ...xTicks.map((n) => svg("text", { x: x(n), y: CURVE.height - CURVE.bottom + 16, "text-anchor": "middle" }, n.toLocaleString("en"))),
+    ...xTicks.map((n) => svg("text", { x: x(n), y: CURVE.height - CURVE.bottom + 16, "text-anchor": "middle" }, (n || 0).toLocaleString("en"))),
     svg("text", { x: (CURVE.left + CURVE.width) / 2, y: CURVE.height - 4, "text-anchor": "middle" }, "judged pairs"),
     svg("polyline", { class: "rs-seen", points: curve.points.map((p) => `${x(p.pairs)},${y(p.accuracy)}`).join(" ") }),
     ...curve.points.flatMap((p) => [

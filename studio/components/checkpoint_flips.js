@@ -14,7 +14,8 @@ function comparedCard(c) {
       fact("Log loss", signed(compared.log_loss_difference), compared.log_loss_difference_ci
         ? `95 %: ${signed(compared.log_loss_difference_ci[0])} to ${signed(compared.log_loss_difference_ci[1])}; below 0 is better` : ""),
       fact("Right where the other is wrong", String(compared.only_new_right), `wrong where the other is right: ${compared.only_old_right}; McNemar's p ${compared.mcnemar_p.toFixed(3)}`));
-  return card(`Against checkpoint ${compared.against}`, h("p", {}, c.because), figures, flips ? flipsList(flips) : null);
+  const why = figures ? "The difference on the same unseen pairs, with its interval by prompts." : `They could not be compared: ${compared.problem || "too few pairs are decided"}.`;
+  return card(`Against checkpoint ${compared.against}`, h("p", {}, why), figures, flips ? flipsList(flips) : null);
 }
 
 function fact(name, value, note) {

@@ -78,7 +78,7 @@ function drawHead(c) {
     c.in_use ? null : h("button", { type: "button", class: "rs-button main", onclick: () => post(`checkpoints/${c.id}/promote`, `Checkpoint ${c.id} is in use now.`) },
       older ? "Roll back to this one" : "Promote"),
     c.status === "retired" ? null : h("button", { type: "button", class: "rs-button", onclick: () => post(`checkpoints/${c.id}/retire`, `Checkpoint ${c.id} is retired.`) }, "Retire"),
-    h("button", { type: "button", class: "rs-button", disabled: isReproducing, onclick: () => post(`checkpoints/${c.id}/reproduce`, "Its votes are trained on again; this takes as long as the run did.") },
+    h("button", { type: "button", class: "rs-button", disabled: isReproducing, onclick: () => post(`checkpoints/${c.id}/reproduce`, "") },
       isReproducing ? "Reproducing …" : "Reproduce"),
   ];
   return h("section", { class: "rs-box", "aria-label": `Checkpoint ${c.id}` },

@@ -187,6 +187,7 @@ function reading(c) {
 function resultOf(run) {
   if (run.checkpoint_id !== null) return `checkpoint ${run.checkpoint_id}`;
   if (run.goes_on_as) return `the rest is run ${run.goes_on_as}`;
+  if (run.status === "succeeded" && ["curve", "reproduce"].includes(run.kind)) return "see Checkpoints";
   return run.error ? sentence(run.error) : "–";
 }
 

@@ -169,8 +169,10 @@ def _run_to_plot(status: training.TrainStatus) -> int | None:
 
 def _rules_form() -> tuple[list[gr.components.Component], gr.Button, gr.HTML]:
     with gr.Accordion("Rules: when it trains by itself", open=False, elem_id="train-rules"):
-        with gr.Row(elem_classes="rs-line"):
-            by_count = gr.Checkbox(label="When this many judged pairs are new", min_width=300)
+        with gr.Row(elem_classes="rs-line rs-compact"):
+            by_count = gr.Checkbox(
+                label="When this many judged pairs are new", scale=0, min_width=310
+            )
             count = gr.Number(
                 label="New judged pairs", value=50, precision=0, minimum=1, show_label=False,
                 container=False, min_width=110, scale=0, elem_id="rule-count",
@@ -179,10 +181,12 @@ def _rules_form() -> tuple[list[gr.components.Component], gr.Button, gr.HTML]:
             label="After every vote",
             info="As soon as voting pauses for two seconds; it never interrupts an encoding.",
         )
-        with gr.Row(elem_classes="rs-line"):
+        with gr.Row(elem_classes="rs-line rs-compact"):
             by_clock = gr.Checkbox(
-                label="At these times, if anything is new (crontab: minute hour day month weekday)",
-                min_width=300,
+                label="At these times, if anything is new",
+                info="As in a crontab: minute, hour, day of the month, month, day of the week.",
+                scale=0,
+                min_width=310,
             )
             cron = gr.Textbox(
                 label="Times as in a crontab", value="0 3 * * *", max_lines=1, show_label=False,
