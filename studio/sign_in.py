@@ -83,7 +83,7 @@ class _Door:
         form = await read_form(request)
         name, password = form.get("name", ""), form.get("password", "")
         target = local_path(form.get("next", ""))
-        wait_s = self.attempts.begin(name_key(name[:100]), _address(request))
+        wait_s = self.attempts.begin(name_key(name), _address(request))
         if wait_s > 0:
             log.warning("sign-in refused for a while: from %s", _address(request))
             return _sign_in_page(
@@ -95,7 +95,7 @@ class _Door:
         if found is None:
             log.warning("sign-in failed from %s", _address(request))
             return _sign_in_page(403, next=target, name=name[:100], error=WRONG)
-        self.attempts.succeeded(name_key(name[:100]), _address(request))
+        self.attempts.succeeded(name_key(name), _address(request))
         return self._begin(request, found, target)
 
     async def sign_out(self, request: Request) -> Response:

@@ -10,9 +10,12 @@ A change of password raises the account's epoch, which ends every session that w
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import OperationalError
 
 from db import accounts as queries
 from db import audit
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db.engine import Database
+
+log = logging.getLogger(__name__)
 
 PROJECT_ROLES = ("annotator", "lead")
 SEEN_EVERY = timedelta(minutes=5)
@@ -138,9 +143,17 @@ def person(database: Database, account_id: int, epoch: int, session_id: str) -> 
     if not account.active or account.session_epoch != epoch:
         return None
     if account.last_seen_at is None or now - account.last_seen_at > SEEN_EVERY:
+        _note_seen(database, account_id, now)
+    return Person(account.name, account.is_admin, found.roles)
+
+
+def _note_seen(database: Database, account_id: int, now: datetime) -> None:
+    """When somebody was last here is worth a write, but no failed request."""
+    try:
         with database.write() as s:
             queries.seen(s, account_id, now)
-    return Person(account.name, account.is_admin, found.roles)
+    except OperationalError as error:
+        log.warning("it was not noted that account %s was here: %s", account_id, error)
 
 
 def sign_out(
@@ -275,7 +288,7 @@ def find(database: Database, name: str) -> AccountInfo:
 
 
 def _by_name(s: Session, name: str) -> Account | None:
-    key = name_key(name[:1000])
+    key = name_key(name)
     return queries.find(s, key) if is_storable(key) else None
 
 

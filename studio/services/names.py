@@ -11,6 +11,7 @@ import unicodedata
 from studio.services.errors import UsageError
 
 MAX_NAME = 64
+MAX_TYPED = 1000  # of what somebody types as a name no more is looked at
 # Votes carry these for people and files that have no account.
 RESERVED = frozenset({"local"})
 RESERVED_PREFIX = "import:"
@@ -39,5 +40,5 @@ def checked_name(name: str) -> str:
 
 def name_key(name: str) -> str:
     """What two spellings of one name share; any text has one, so that any can be looked up."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    folded = unicodedata.normalize("NFKC", name[:MAX_TYPED]).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())

@@ -162,6 +162,16 @@ def test_too_many_attempts_wait_and_the_page_says_how_long(
 
 
 @pytest.mark.usefixtures("project_id")
+def test_other_spellings_of_a_name_are_no_way_around_its_wait(browser: Browser) -> None:
+    spellings = ("Mara", "MARA", " " * 99 + "mara", "\u3000Ｍara ", " " * 990 + "mara")
+    statuses = [
+        enter(browser(f"203.0.113.{number}"), spelling, "wrong password").status_code
+        for number, spelling in enumerate(spellings)
+    ]
+    assert statuses == [403, 403, 403, 429, 429]
+
+
+@pytest.mark.usefixtures("project_id")
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
