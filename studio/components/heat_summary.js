@@ -69,7 +69,10 @@ function whyLower(low, high, data) {
   const told = [];
   let share = 0;
   for (const term of reasons(low, high, data.answers)) {
-    if (told.length === MAX_REASONS || share >= SHARE_TO_TELL || term.effect < 0.08 * difference) break;
+    // The end token alone explains nothing to people: something of the text is always named with it.
+    const saysEnough = share >= SHARE_TO_TELL && told.some(({ text }) => text);
+    if (told.length === MAX_REASONS || saysEnough || term.effect <= 0) break;
+    if (told.some(({ text }) => text) && term.effect < 0.08 * difference) break;
     told.push(term);
     share += term.effect / difference;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -58,7 +59,7 @@ def test_copying_the_text_copies_the_answer_without_marks(show: Show) -> None:
 
 def test_the_end_token_stands_apart_and_an_empty_answer_has_only_that(show: Show) -> None:
     page = show("", "other")
-    expect(page.locator(".rs-map").first.locator(".rs-end")).to_have_text("end token +0.620")
+    expect(page.locator(".rs-map").first.locator(".rs-end")).to_contain_text("end token +0.6200")
     assert page.locator(".rs-tokens").first.evaluate("node => node.textContent") == ""
 
 
@@ -70,8 +71,8 @@ def test_arrow_keys_walk_the_tokens_and_the_readout_tells_their_numbers(show: Sh
     expect(readout).to_contain_text("“alpha”")
     page.keyboard.press("ArrowRight")
     expect(readout).to_contain_text("“␣beta”")
-    expect(readout).to_contain_text("contribution")
-    expect(readout).to_contain_text("sum so far")
+    for part in ("value so far", "change", "contribution", "sum so far"):
+        expect(readout).to_contain_text(part)
     assert page.locator(".rs-maps [tabindex='0']").count() == 2  # one stop an answer
     page.keyboard.press("End")
     expect(readout).to_contain_text("end token")
@@ -102,26 +103,125 @@ def test_pointing_at_a_token_shows_its_numbers_beside_it(show: Show) -> None:
     expect(page.locator(".rs-tip")).to_be_hidden()
 
 
+CHECKED_SUMS = """() => {
+  // Read every unit out of the exported data: the readings' own sums.
+  const data = JSON.parse(window.exported);
+  return data.answers.map((answer) => {
+    const sum = (name) => answer.units.reduce((total, unit) => total + unit[name], 0);
+    return {
+      reward: answer.reward, contribution: sum("contribution"), last: answer.units.at(-1).value,
+      change: answer.prompt_value + sum("change"),
+      text: answer.units.map((unit) => unit.text).join(""),
+    };
+  });
+}"""
+
+
+@pytest.mark.parametrize("unit", ["token", "word", "sentence"])
+def test_readings_add_up_whatever_the_unit_and_the_text_stays_whole(show: Show, unit: str) -> None:
+    page = show(MIXED * 3, "One sentence. Another one, longer! 第三句。 第四句。")
+    page.get_by_role("radio", name=f"{unit}s").check(force=True)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON", exact=True).click()
+    text = download.value.path().read_text(encoding="utf-8")
+    page.evaluate("(text) => { window.exported = text; }", text)
+    for sums, answer in zip(page.evaluate(CHECKED_SUMS), json.loads(text)["answers"], strict=True):
+        assert sums["contribution"] == pytest.approx(sums["reward"], abs=1e-6)
+        assert sums["change"] == pytest.approx(sums["last"], abs=1e-6)
+        assert sums["text"] == answer["text"]
+        assert answer["units"][-1]["running_sum"] == pytest.approx(answer["reward"], abs=1e-6)
+    if unit == "sentence":
+        assert len(json.loads(text)["answers"][1]["units"]) == 5  # four sentences and the end
+
+
+def test_a_character_of_several_code_points_is_never_split(show: Show) -> None:
+    comparison = comparison_of("ab👩‍🚀!", "other")
+    tokens = comparison["answers"][0]["tokens"]
+    end = tokens[-1]
+    pieces = ["a", "b", "👩", "\u200d", "🚀", "!"]  # as a byte-level tokenizer cuts it
+    comparison["answers"][0]["tokens"] = [
+        {"text": piece, "value": 0.1 * i, "contribution": 0.01, "pieces": []}
+        for i, piece in enumerate(pieces)
+    ] + [end]
+    page = show(comparison=comparison)
+    shown = page.locator(".rs-tokens").first.locator(".t")
+    assert shown.evaluate_all("nodes => nodes.map((n) => n.textContent)") == ["a", "b", "👩‍🚀", "!"]
+    shown.nth(2).hover()
+    expect(page.locator('[data-part="readout"]')).to_contain_text("3 tokens of the tokenizer")
+
+
 def test_the_reading_changes_colours_legend_and_explanation(show: Show) -> None:
     page = show("alpha beta gamma", "other")
     painted = "() => [...document.querySelectorAll('.t')].map((node) => node.dataset.l)"
     before = page.evaluate(painted)
     low = page.locator('[data-part="legend-low"]').inner_text()
-    page.get_by_role("radio", name="Value").check(force=True)
+    expect(page.locator('[data-part="explains"]')).to_contain_text("exactly the reward")
+    page.get_by_role("radio", name="Value so far").check(force=True)
     assert page.evaluate(painted) != before
     assert page.locator('[data-part="legend-low"]').inner_text() != low
     expect(page.locator('[data-part="explains"]')).to_contain_text("do not add up")
+    page.get_by_role("radio", name="Change").check(force=True)
+    expect(page.locator(".rs-chip").first).to_contain_text("begins at the prompt's end: +0.120")
 
 
-def test_a_head_that_reads_the_end_token_alone_starts_with_values(show: Show) -> None:
+def test_a_head_that_reads_the_end_token_alone_starts_with_the_change(show: Show) -> None:
     comparison = comparison_of("alpha beta", "other")
     for answer in comparison["answers"]:
         for token in answer["tokens"][:-1]:
             token["contribution"] = 0.0
     page = show(comparison=comparison)
-    expect(page.get_by_role("radio", name="Value")).to_be_checked()
+    expect(page.get_by_role("radio", name="Change")).to_be_checked()
     page.get_by_role("radio", name="Contribution").check(force=True)
     expect(page.locator('[data-part="explains"]')).to_contain_text("reads the end token alone")
+
+
+def test_the_sentence_names_what_made_the_answer_lower_and_leads_there(show: Show) -> None:
+    comparison = comparison_of("Fine words. Better words.", "Fine words. Bad words here.")
+    for answer, share in zip(comparison["answers"], (0.3, -0.5), strict=True):
+        for token in answer["tokens"]:
+            is_other = token["start"] >= len("Fine words.")
+            token["contribution"] = share / 10 if is_other and token["text"] else 0.0
+        answer["reward"] = sum(token["contribution"] for token in answer["tokens"])
+    comparison["prob_better"] = [[0.5, 0.8], [0.2, 0.5]]
+    page = show(comparison=comparison)
+    summary = page.locator('[data-part="summary"]')
+    expect(summary).to_contain_text("B scored lower than A by")
+    expect(summary).to_contain_text("mostly because of “Bad words here.” (−")
+    expect(summary).not_to_contain_text("Fine words")
+    summary.get_by_role("button").first.click()
+    assert page.locator(".rs-map").nth(1).locator(".t:focus").count() == 1
+    expect(page.locator(".rs-ranking")).to_contain_text("20 %")
+    page.locator(".rs-extremes button").first.click()
+    assert page.locator(".t:focus").count() == 1
+
+
+def test_pictures_are_made_in_the_browser(show: Show) -> None:
+    page = show(MIXED + CODE, "other")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="SVG", exact=True).click()
+    picture = download.value.path().read_text(encoding="utf-8")
+    assert picture.startswith("<svg")
+    assert "Answer A" in picture
+    assert "foreignObject" not in picture
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG", exact=True).click()
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+    assert download.value.path().stat().st_size > 5000
+
+
+def test_two_checkpoints_can_be_told_apart_token_by_token(show: Show) -> None:
+    comparison = comparison_of("alpha beta gamma", "other")
+    comparison["against"] = comparison_of("alpha beta gamma", "other")
+    comparison["against"]["checkpoint"] = {"id": 7}
+    for token in comparison["against"]["answers"][0]["tokens"]:
+        token["value"] += 0.5
+    page = show(comparison=comparison)
+    page.get_by_role("radio", name="Checkpoint 7").check(force=True)
+    page.get_by_role("radio", name="Difference").check(force=True)
+    page.get_by_role("radio", name="Value so far").check(force=True)
+    page.locator(".rs-tokens .t").first.focus()
+    expect(page.locator('[data-part="readout"]')).to_contain_text("value so far −0.500")
+    expect(page.locator(".rs-ranking")).to_contain_text("Reward by checkpoint 7")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -238,16 +238,33 @@ def word_tokens(text: str) -> list[dict[str, Any]]:
 
 
 def comparison_of(*responses: str) -> dict[str, Any]:
+    """What `services.playground.compare` gives, with made-up scores."""
     answers = []
     for response in responses:
         tokens = word_tokens(response)
         reward = sum(token["contribution"] for token in tokens)
-        answers.append({"reward": reward, "tokens": tokens, "prompt_value": 0.12, "warnings": []})
+        answers.append(
+            {
+                "reward": reward,
+                "tokens": tokens,
+                "prompt_value": 0.12,
+                "end_term": 0.6,
+                "warnings": [],
+            }
+        )
+    count = len(answers)
+    rewards = [answer["reward"] for answer in answers]
     return {
         "checkpoint": {"id": 3},
         "backbone": "SmolLM2-135M-Instruct",
         "device": "cpu",
-        "prob_a_better": 0.73,
+        "readout": "mean+last",
+        "layer": 18,
+        "prob_better": [[0.5 + (a - b) / 4 for b in rewards] for a in rewards],
+        "difference_std": [[0.0 if a == b else 0.3 for b in range(count)] for a in range(count)],
+        "num_tokens": 40,
+        "num_encoded": 2,
+        "elapsed_ms": 31.2,
         "answers": answers,
     }
 
