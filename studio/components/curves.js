@@ -5,6 +5,7 @@ const HEIGHT = 176;
 const PLOT = { left: 44, top: 10, bottom: 34 }; // room for the ticks
 const NAMES_WIDTH = 66; // and, where there are several lines, for their names at the right
 const LABEL_GAP = 14;
+const SOLVER_STEP = "solver step"; // what the horizontal axis counts, unless the chart says otherwise
 
 function scales(series) {
   const right = WIDTH - (series.length > 1 ? NAMES_WIDTH : 10);
@@ -26,7 +27,7 @@ function scales(series) {
   };
 }
 
-function axes({ x, y, xTicks, yTicks, yStep, right }) {
+function axes({ x, y, xTicks, yTicks, yStep, right }, unit) {
   return [
     ...yTicks.flatMap((value) => [
       svg("line", { class: "rs-grid", x1: PLOT.left, x2: right, y1: y(value), y2: y(value) }),
@@ -34,7 +35,7 @@ function axes({ x, y, xTicks, yTicks, yStep, right }) {
     ]),
     ...xTicks.map((step) =>
       svg("text", { x: x(step), y: HEIGHT - PLOT.bottom + 16, "text-anchor": "middle" }, String(step))),
-    svg("text", { x: (PLOT.left + right) / 2, y: HEIGHT - 2, "text-anchor": "middle" }, "solver step"),
+    svg("text", { x: (PLOT.left + right) / 2, y: HEIGHT - 2, "text-anchor": "middle" }, unit),
   ];
 }
 
@@ -51,11 +52,11 @@ function endLabels(series, { x, y }) {
     svg("text", { class: "rs-name", x: at, y: top, style: `fill: var(--rs-${line.colour})` }, line.name));
 }
 
-function drawLine(line, { x, y }) {
+function drawLine(line, { x, y }, unit) {
   const path = line.points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ");
   const dots = line.points.length > 30 ? [] : line.points.map(([step, value]) =>
     svg("circle", { cx: x(step), cy: y(value), r: 3, fill: `var(--rs-${line.colour})` },
-      svg("title", {}, `${line.name} ${value.toFixed(4)} at step ${step}`)));
+      svg("title", {}, unit === SOLVER_STEP ? `${line.name} ${value.toFixed(4)} at step ${step}` : `${line.name} ${value.toFixed(3)} at ${step} ${unit}`)));
   const band = line.band?.length > 1 ? [svg("polygon", {
     class: "rs-band", fill: `var(--rs-${line.colour})`,
     points: [
@@ -73,13 +74,13 @@ function summary(series) {
   }).join(", ");
 }
 
-function chart({ title, series }) {
+function chart({ title, series, unit = SOLVER_STEP }) {
   const scale = scales(series);
   const isOnlyLine = series.length === 1;
   return h("figure", { class: "rs-plot" },
     h("figcaption", {}, h("strong", {}, title), isOnlyLine ? h("span", {}, lastValue(series[0])) : null),
     svg("svg", { class: "marks", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${summary(series)}` },
-      ...axes(scale), ...series.flatMap((line) => drawLine(line, scale)), ...(isOnlyLine ? [] : endLabels(series, scale))));
+      ...axes(scale, unit), ...series.flatMap((line) => drawLine(line, scale, unit)), ...(isOnlyLine ? [] : endLabels(series, scale))));
 }
 
 function lastValue(line) {

@@ -26,6 +26,7 @@ from studio.tabs import (
     playground,
     projects,
     quality,
+    queue,
     train,
 )
 from studio.tabs.context import QUICK, TabContext, TabHandle, told
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TABS: tuple[tuple[Any, Role], ...] = (
     (label, "annotator"),
     (history, "annotator"),
+    (queue, "lead"),
     (quality, "lead"),
     (train, "lead"),
     (checkpoints, "lead"),
