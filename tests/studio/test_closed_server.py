@@ -7,6 +7,7 @@ Gradio's own CORS rules open only there). What the sign-in pages do is in test_s
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from db.models import Vote
 from studio.app import build_app
 from studio.attempts import Attempts, Limit
 from studio.services import accounts, projects
@@ -74,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Ite
     sessions = Sessions(here.database, "s" * 40, fresh_s=0)
     many = Attempts(per_name=Limit(10**6, 60), per_address=Limit(10**6, 60))
     app = build_app(settings, here.database, sessions=sessions, attempts=many, cost=CHEAP)
-    first = here.add(kindness(4), "alices")
+    first = here.add(kindness(4), "alices", purpose="unlabelled")
     second = here.add(kindness(4, first=100), "bobs")
     make = {"cost": CHEAP, "actor": "Mara"}
     accounts.create(here.database, "Mara", WORDS, is_admin=True, **make)  # type: ignore[arg-type]
@@ -249,7 +251,15 @@ def test_an_annotator_labels_and_reads_own_progress_and_leads_do_what_leads_do(
 ) -> None:
     alice, lia, bob = (server.browser(name) for name in ("Alice", "Lia", "Bob"))
     base = f"/api/projects/{server.first}/label"
-    assert alice.get(f"{base}/next?count=1").status_code == 200
+    showing = alice.get(f"{base}/next?count=1").json()["pairs"][0]
+    vote = {"vote_id": str(uuid.uuid4()), "showing_id": showing["showing_id"], "choice": "left"}
+    # Nobody votes in another's place, not even on the pair that was shown to them.
+    assert lia.post(f"{base}/vote", json={**vote, "annotator": "Alice"}).status_code == 404
+    assert (
+        alice.post(f"{base}/vote", json={**vote, "annotator": "Lia"}).json()["status"] == "stored"
+    )
+    with server.here.database.read() as s:
+        assert s.get(Vote, vote["vote_id"]).annotator == "Alice"  # type: ignore[union-attr]
     assert lia.get(f"{base}/next?count=1").status_code == 200
     refused = bob.get(f"{base}/next?count=1")
     assert refused.status_code == 403
