@@ -32,9 +32,9 @@ from rm_core.config import TrainConfig
 from rm_core.conversation import Answer
 from rm_core.features import FeatureStore, Lengths, Record
 from rm_core.fitting import Fit, PairFeatures, Recipe
+from rm_core.leave_one_out import PENALTIES
 from rm_core.links import sigmoid
 from rm_core.pairs import PreferencePair
-from rm_core.solver import PENALTIES
 from rm_core.training import TrainResult, load_features, train
 from rm_core.warm import WarmFit
 

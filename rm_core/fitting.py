@@ -13,18 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rm_core.heads import Readout, RewardHead, design, design_blocks, split_weights
+from rm_core.leave_one_out import PENALTIES, PenaltyChoice, choose_penalty, left_out_loss
 from rm_core.links import LINKS, Half, Link, Ties, sigmoid
 from rm_core.objectives import coherence_form, length_differences, outcome_rows, token_rows
 from rm_core.pairs import PreferencePair
-from rm_core.solver import (
-    PENALTIES,
-    Optimum,
-    PenaltyChoice,
-    Problem,
-    Rows,
-    choose_penalty,
-    left_out_loss,
-)
+from rm_core.solver import Optimum, Problem, Rows
 from rm_core.uncertainty import Posterior, averaged_calibration
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from scipy.optimize import approx_fprime, minimize
 
 from rm_core.errors import TrainingDataError
 from rm_core.heads import RewardHead
+from rm_core.leave_one_out import choose_penalty, left_out_logits, left_out_loss
 from rm_core.links import LINKS, Davidson
 from rm_core.objectives import coherence_form, outcome_rows, token_rows
 from rm_core.pairs import PreferencePair, from_chosen
@@ -18,8 +19,6 @@ from rm_core.solver import (
     Problem,
     Rows,
     calibration_scale,
-    choose_penalty,
-    left_out_loss,
     mean_log_loss,
     sigmoid,
 )
@@ -160,7 +159,7 @@ def test_left_out_logits_are_close_to_truly_leaving_prompts_out(kind: str, group
         r = replace(r, group=np.random.default_rng(0).integers(0, groups, len(r.target)))
     problem = Problem(r, LINKS[link], quadratic=quadratic)
     at = problem.solve(0.1)
-    approximate = problem.left_out_logits(at, 0.1)
+    approximate = left_out_logits(problem, at, 0.1)
     true = true_left_out(problem, 0.1)
     fitted = r.features @ at.theta
     assert np.abs(approximate - true).max() < 0.16 * np.abs(fitted - true).max()
@@ -172,9 +171,9 @@ def test_left_out_logits_of_scored_rows_leave_all_fitted_rows_of_their_prompt_ou
     scored = Rows(rows(40, 8, seed=3).features, np.ones(40), np.ones(40), np.arange(40) % 20)
     problem = Problem(r, scored=scored)
     at = problem.solve(0.1)
-    approximate, true = problem.left_out_logits(at, 0.1), true_left_out(problem, 0.1)
+    approximate, true = left_out_logits(problem, at, 0.1), true_left_out(problem, 0.1)
     assert np.abs(approximate - true).max() < 0.2 * np.abs(scored.features @ at.theta - true).max()
-    some = problem.left_out_logits(at, 0.1, groups=np.array([4]))
+    some = left_out_logits(problem, at, 0.1, groups=np.array([4]))
     assert np.array_equal(np.flatnonzero(some != scored.features @ at.theta), [4, 24])
     np.testing.assert_allclose(some[[4, 24]], approximate[[4, 24]], rtol=1e-5)
 
@@ -197,7 +196,7 @@ def test_the_chosen_penalty_is_the_best_of_the_path_and_noise_gets_a_strong_one(
     problem = Problem(signal)
     for penalty in (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001):
         at = problem.solve(penalty)
-        losses[penalty] = left_out_loss(problem, problem.left_out_logits(at, penalty), at)
+        losses[penalty] = left_out_loss(problem, left_out_logits(problem, at, penalty), at)
     assert weak.penalty == min(losses, key=losses.__getitem__)  # no valley was overlooked
     assert weak.log_loss == pytest.approx(losses[weak.penalty], rel=1e-5)
     assert weak.log_loss < np.log(2) < chosen.log_loss + 0.02
