@@ -1,5 +1,11 @@
 // A pair on the screen: the prompt above, two answers that scroll together, their difference.
 
+// When the browser has nothing else to do, but not much later than the reader could notice.
+function soon(work) {
+  if (globalThis.requestIdleCallback) requestIdleCallback(work, { timeout: 300 });
+  else setTimeout(work, 30);
+}
+
 class PairView {
   // `parts`: the elements {prompt, left, right, note}.
   constructor(parts) {
@@ -28,7 +34,6 @@ class PairView {
 
   // Draws the pairs to come, and forgets all others.
   prepare(showings) {
-    const soon = globalThis.requestIdleCallback || ((work) => setTimeout(work, 30));
     soon(() => {
       for (const showing of this.prepared.keys()) {
         if (!showings.includes(showing)) this.prepared.delete(showing);
@@ -44,15 +49,18 @@ class PairView {
     this.prepared.delete(showing);
     this.showing = showing;
     const { parts } = this;
+    const panes = [parts.prompt, parts.left, parts.right];
+    for (const pane of panes) pane.scrollTop = 0; // while the old text stands: no layout is needed
     parts.prompt.replaceChildren(...prompt);
     parts.left.replaceChildren(left);
     parts.right.replaceChildren(right);
-    for (const pane of [parts.prompt, parts.left, parts.right]) pane.scrollTop = 0;
     parts.note.hidden = !this.isDiffShown;
     parts.note.textContent = "";
-    // After the pair is painted: neither is needed to begin reading.
-    requestAnimationFrame(() => setTimeout(() => {
+    // What is below the edge is laid out after the first paint, as is all that reading does not need.
+    for (const pane of panes) pane.classList.add("first-paint");
+    requestAnimationFrame(() => soon(() => {
       if (this.showing !== showing) return;
+      for (const pane of panes) pane.classList.remove("first-paint");
       if (this.isDiffShown) this.markDifference();
       this.findScrollable();
     }));

@@ -71,12 +71,12 @@ function showPair(showing) {
   shownShowing = showing;
   editing = null;
   drawer.close();
+  if (window.scrollY > 0 && card.getBoundingClientRect().top < 0) card.scrollIntoView({ block: "start" });
   view.show(showing);
   card.dataset.showing = showing.showing_id;
   card.dataset.pair = showing.pair_id;
   seenMs = 0;
   seenSince = document.visibilityState === "visible" ? performance.now() : null;
-  if (card.getBoundingClientRect().top < 0) card.scrollIntoView({ block: "start" });
   drawExtras();
   const asked = showing.messages.findLast((message) => message.role === "user")?.content || "";
   part("announce").textContent = `Next pair: ${asked.slice(0, 150)}`;
