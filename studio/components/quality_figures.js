@@ -129,7 +129,7 @@ function couple(value) {
   const asked = value.couple || { first: names[0], second: names[1] };
   const [first, second] = [pick("First annotator", asked.first), pick("Second annotator", asked.second)];
   const found = value.couple && value.couple.kappa;
-  return h("form", { class: "rs-form", onsubmit: (event) => { event.preventDefault(); act("couple", { first: first.value, second: second.value }); } },
+  return h("form", { class: "rs-form", onsubmit: (event) => { event.preventDefault(); ask("couple", { first: first.value, second: second.value }); } },
     h("label", {}, "How far do", first), h("label", {}, "and", second), h("button", { type: "submit", class: "rs-button" }, "agree?"),
     found ? h("p", { role: "status" }, found.value === null
       ? `They have ${plural(found.num, "pair", "pairs")} in common: no kappa can be told.`

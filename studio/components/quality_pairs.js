@@ -21,13 +21,13 @@ function verdictText({ choice, strength }) {
 function listChips(value) {
   return h("div", { class: "rs-chips", role: "group", "aria-label": "Pairs to look at" }, LISTS.map(([key, label]) => {
     const number = value.totals[key];
-    return h("button", { type: "button", class: "rs-chip", "aria-pressed": String(value.list === key), onclick: () => act("list", { list: key }) },
+    return h("button", { type: "button", class: "rs-chip", "aria-pressed": String(value.list === key), onclick: () => ask("list", { list: key }) },
       number === undefined || number === null ? label : `${label} (${number.toLocaleString("en")})`);
   }));
 }
 
 function pairRow(row, value) {
-  return h("li", {}, h("button", { type: "button", class: "rs-pair-row", onclick: () => act("open", { list: value.list, pair: row.pair_id }) },
+  return h("li", {}, h("button", { type: "button", class: "rs-pair-row", onclick: () => ask("open", { list: value.list, pair: row.pair_id }) },
     h("span", { class: "rs-said" }, row.said), h("span", { class: "rs-asked", dir: "auto" }, row.words), h("span", { class: "rs-about" }, row.about)));
 }
 
@@ -79,7 +79,7 @@ function decision(value) {
   const give = (choice, strength) => {
     const details = { list: value.list, pair: opened.pair_id, next: opened.next, vote_id: crypto.randomUUID(), choice, strength, comment: comment.value };
     for (const each of element.querySelectorAll(".rs-verdicts button")) each.disabled = true; // one click, one vote
-    act("adjudicate", details);
+    ask("adjudicate", details);
   };
   const buttons = VERDICTS.map((verdict) => {
     if (!verdict) return h("span", { class: "rs-gap" });
@@ -93,8 +93,8 @@ function decision(value) {
     h("label", {}, "Why (optional)", comment),
     h("div", { class: "rs-verdicts", role: "group", "aria-label": "Your verdict" }, buttons),
     h("div", { class: "rs-head" },
-      standing ? button("Withdraw the adjudication", () => act("withdraw", { list: value.list, pair: opened.pair_id })) : null,
-      button(opened.is_paused ? "Reopen the pair for labelling" : "Pause the pair", () => act("pause", { list: value.list, pair: opened.pair_id, paused: !opened.is_paused }))));
+      standing ? button("Withdraw the adjudication", () => ask("withdraw", { list: value.list, pair: opened.pair_id })) : null,
+      button(opened.is_paused ? "Reopen the pair for labelling" : "Pause the pair", () => ask("pause", { list: value.list, pair: opened.pair_id, paused: !opened.is_paused }))));
 }
 
 function openedPair(value) {
@@ -102,9 +102,9 @@ function openedPair(value) {
   const chosen = opened.adjudication?.choice;
   return h("div", { class: "rs-opened" },
     h("div", { class: "rs-head" },
-      button("← Back to the list", () => act("list", { list: value.list })),
+      button("← Back to the list", () => ask("list", { list: value.list })),
       h("h3", { tabindex: -1 }, `Pair ${opened.pair_id}${opened.is_paused ? " · paused" : ""}${opened.gold_choice ? ` · gold: ${CHOICE_NAMES[opened.gold_choice]}` : ""}`),
-      opened.next ? button("Next in the list", () => act("open", { list: value.list, pair: opened.next })) : null),
+      opened.next ? button("Next in the list", () => ask("open", { list: value.list, pair: opened.next })) : null),
     h("div", { class: "rs-prompt" }, conversationNodes(opened.messages)),
     h("div", { class: "rs-answers" }, answer("A", opened.response_a, chosen === "a"), answer("B", opened.response_b, chosen === "b")),
     opened.model ? h("p", {}, modelText(opened.model)) : null,

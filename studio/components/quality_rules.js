@@ -60,8 +60,8 @@ function draw() {
         draft.method === "reliability" ? number("Votes the average weighs", draft.pseudo_votes, 0, 1000, 0.5, set("pseudo_votes")) : null),
       h("p", {}, ABOUT[draft.method], " Each training keeps the settings that it was made with; a change shows in the next one."),
       value.annotators.length ? excluded(value) : null,
-      h("div", { class: "rs-form" }, button("See what would change", () => act("preview", { settings: draft })),
-        button("Use these rules", () => act("change", { settings: draft }), "primary", { disabled: isSame })),
+      h("div", { class: "rs-form" }, button("See what would change", () => ask("preview", { settings: draft })),
+        button("Use these rules", () => ask("change", { settings: draft }), "primary", { disabled: isSame })),
       preview(value)].filter(Boolean)));
 }
 

@@ -1,7 +1,20 @@
 // What the parts of the Quality page share: asking the server, and figures as text.
 
+const PATIENCE_MS = 10_000; // an answer that changes nothing is not drawn: then the part is free again
+
 function act(action, details = {}) {
   trigger("act", { action, ...details });
+}
+
+// The same, marked as being worked on until the answer is drawn.
+function ask(action, details) {
+  const part = element.querySelector("section");
+  part.setAttribute("aria-busy", "true");
+  setTimeout(() => {
+    part.removeAttribute("aria-busy");
+    for (const each of part.querySelectorAll(".rs-verdicts button")) each.disabled = false;
+  }, PATIENCE_MS);
+  act(action, details);
 }
 
 function button(label, onclick, kind = "", more = {}) {
