@@ -114,7 +114,7 @@ def _close(pipe: IO[str] | None) -> None:
         pipe.close()
 
 
-class _Identity:
+class Identity:
     """Takes the caller's name from a header."""
 
     def __init__(self, app: Any, project_ids: list[int]) -> None:
@@ -147,7 +147,7 @@ def _main(database_url: str, project_ids: list[int]) -> None:
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     routes.install(app, database)
     config = uvicorn.Config(
-        _Identity(app, project_ids), host="127.0.0.1", log_level="error", access_log=False
+        Identity(app, project_ids), host="127.0.0.1", log_level="error", access_log=False
     )
     config.load()
     for project_id in project_ids:  # statements are compiled once, here
