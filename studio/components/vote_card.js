@@ -97,18 +97,20 @@ function link(label, onclick, kind = "") {
 function showEmpty() {
   const progress = queue.progress || {};
   const again = link("Look again", () => queue.fill());
+  const leadOnly = (...buttons) => (config.is_lead ? buttons : []);
   if (!progress.total) {
-    blank("This project has no pairs yet", "Import a file of prompts and answers, and they appear here.",
-      link("Go to Projects", () => trigger("open_projects"), "primary"), again);
+    blank("This project has no pairs yet",
+      config.is_lead ? "Import a file of prompts and answers, and they appear here." : "They appear here once a lead has imported some.",
+      ...leadOnly(link("Go to Data", () => trigger("open_data"), "primary")), again);
     return;
   }
   const numSkipped = progress.skipped_by_you ?? progress.skipped;
   const skipped = numSkipped ? ` ${plural(numSkipped, "pair was", "pairs were")} skipped.` : "";
   blank("No pair is left for you",
     (progress.judged_by_you ? `You judged ${plural(progress.judged_by_you, "pair", "pairs")}; ` : "")
-    + `${progress.judged} of the project's ${plural(progress.total, "pair", "pairs")} are judged.${skipped} `
-    + "Next: train a reward model on them.",
-    link("Go to Train", () => trigger("open_train"), "primary"), again);
+    + `${progress.judged} of the project's ${plural(progress.total, "pair", "pairs")} are judged.${skipped}`
+    + (config.is_lead ? " Next: train a reward model on them." : " Thank you."),
+    ...leadOnly(link("Go to Train", () => trigger("open_train"), "primary")), again);
 }
 
 function showState() {

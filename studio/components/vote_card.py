@@ -80,17 +80,26 @@ SCRIPTS = (
 )
 
 
-def vote_card_value(project_id: int | None, annotator: str = "local") -> str:
-    """What the card needs to know: the project's routes, and whose unsent votes are kept where."""
+def vote_card_value(
+    project_id: int | None, annotator: str = "local", *, is_lead: bool = True
+) -> str:
+    """What the card needs to know: the project's routes, and whose unsent votes are kept where.
+
+    `is_lead` says whether an empty queue leads on to the tabs that are for leads.
+    """
     if project_id is None:
         return ""
     return json.dumps(
-        {"base": f"/api/projects/{project_id}/label", "scope": f"{project_id}/{annotator}"}
+        {
+            "base": f"/api/projects/{project_id}/label",
+            "scope": f"{project_id}/{annotator}",
+            "is_lead": is_lead,
+        }
     )
 
 
 def vote_card(value: str = "") -> gr.HTML:
-    """The component. It triggers `open_train` and `open_projects` from its empty state."""
+    """The component. Its empty states trigger `open_train`, `open_data` and `open_projects`."""
     import gradio as gr
 
     return gr.HTML(

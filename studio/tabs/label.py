@@ -13,12 +13,14 @@ def build(ctx: TabContext) -> TabHandle:
     with gr.Tab("Label", id="label") as tab:
         card = vote_card()
     card.open_train(told(lambda: gr.Tabs(selected="train")), None, ctx.tabs, **QUICK)
+    card.open_data(told(lambda: gr.Tabs(selected="data")), None, ctx.tabs, **QUICK)
     card.open_projects(told(lambda: gr.Tabs(selected="projects")), None, ctx.tabs, **QUICK)
 
     @told
     def refresh(project_id: int | None, request: gr.Request) -> str:
         if project_id is None:
             return vote_card_value(None)
-        return vote_card_value(project_id, ctx.require(request, project_id, "annotator").name)
+        person = ctx.require(request, project_id, "annotator")
+        return vote_card_value(project_id, person.name, is_lead=person.may(project_id, "lead"))
 
     return TabHandle(tab, refresh, [card])

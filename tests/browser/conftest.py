@@ -101,3 +101,18 @@ def open_page(page: Page, studio: Studio) -> Callable[..., Page]:
         return page
 
     return load
+
+
+def tab_names(page: Page) -> list[str]:
+    """All tabs that there are for this person, also those for which the line has no room."""
+    return page.locator("#rs-tabs .tab-container.visually-hidden button").all_text_contents()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Go to a tab, through the menu of further tabs where it is in there."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if tab.is_visible():
+        tab.click()
+        return
+    page.get_by_role("button", name="More tabs").click()
+    page.locator("#rs-tabs .overflow-dropdown").get_by_role("button", name=name, exact=True).click()

@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import open_tab, tab_names
+
 pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
@@ -29,14 +31,14 @@ def test_no_page_has_a_serious_fault(open_page: OpenPage, page: Page, scheme: st
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     open_page("/?project=1")
     expect(page.locator(".rs-card")).to_have_attribute("data-state", "pair")
-    tabs = page.get_by_role("tab").all_inner_texts()
+    tabs = tab_names(page)
     assert {"Label", "History", "Train", "Playground", "Projects"} <= set(tabs)
     found = []
     for tab in tabs:
-        page.get_by_role("tab", name=tab, exact=True).click()
+        open_tab(page, tab)
         page.wait_for_timeout(600)
         found += faults(page, tab)
-    page.get_by_role("tab", name="Label", exact=True).click()
+    open_tab(page, "Label")
     for keys in (["d"], ["c"], ["Escape", "s"], ["Escape", "e", "1"], ["Escape", "?"]):
         for key in keys:
             page.keyboard.press(key)
@@ -44,7 +46,7 @@ def test_no_page_has_a_serious_fault(open_page: OpenPage, page: Page, scheme: st
         found += faults(page, f"Label after {' '.join(keys)}")
     page.keyboard.press("Escape")
     page.keyboard.press("2")
-    page.get_by_role("tab", name="History", exact=True).click()
+    open_tab(page, "History")
     page.locator(".rs-row").first.click()
     expect(page.locator(".rs-pair")).to_be_visible()
     found += faults(page, "History with an open pair")

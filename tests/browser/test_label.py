@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import open_tab
 from tests.serving import Studio
 
 pytestmark = pytest.mark.browser
@@ -69,7 +70,7 @@ def test_undo_shows_the_earlier_pair_with_the_same_sides_even_after_a_reload(
 def test_the_empty_state_leads_to_the_tab_that_helps(open_page: OpenPage) -> None:
     page = open_page()
     name = "<img src=x onerror=alert(1)> ${alert(1)}"
-    page.get_by_role("tab", name="Projects", exact=True).click()
+    open_tab(page, "Projects")
     page.locator("#new-name textarea, #new-name input").first.fill(name)
     page.get_by_role("textbox", name="Guidelines").fill(
         "# Rules\n<img src=x onerror=alert(2)>\nBe *fair*."
@@ -83,9 +84,9 @@ def test_the_empty_state_leads_to_the_tab_that_helps(open_page: OpenPage) -> Non
     expect(panel).to_contain_text("<img src=x onerror=alert(2)> Be fair.", use_inner_text=True)
     expect(panel.locator("em")).to_have_text("fair")
     expect(panel.locator("img")).to_have_count(0)
-    page.get_by_role("button", name="Go to Projects").click()
-    expect(page.locator("#create-button")).to_be_attached()
-    expect(page.get_by_role("tab", name="Projects", exact=True)).to_have_attribute(
+    page.get_by_role("button", name="Go to Data").click()
+    expect(page.locator(CARD)).to_be_hidden()
+    expect(page.get_by_role("tab", name="Data", exact=True)).to_have_attribute(
         "aria-selected", "true"
     )
     ready_again = open_page()  # the choice of project is remembered

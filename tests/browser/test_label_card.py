@@ -316,7 +316,7 @@ def test_a_project_without_pairs_says_where_they_come_from(label: Label) -> None
     label.fake.pairs = []
     label.open()
     expect(label.page.locator(CARD)).to_contain_text("This project has no pairs yet")
-    expect(label.page.get_by_role("button", name="Go to Projects")).to_be_visible()
+    expect(label.page.get_by_role("button", name="Go to Data")).to_be_visible()
 
 
 def test_what_goes_with_a_verdict_is_sent_with_it_and_survives_a_reload(label: Label) -> None:

@@ -16,6 +16,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from studio.services import importing, projects, queue_settings, workspace
 from studio.settings import Settings
+from tests.browser.conftest import open_tab, tab_names
 from tests.rows import write_jsonl
 from tests.serving import Studio
 from tests.xss import BREAKING
@@ -128,8 +129,8 @@ def test_nothing_that_people_or_files_bring_can_run(
     for row in page.locator(".rs-row").all()[:8]:
         row.click()
     unharmed(page, "history")
-    for tab in page.get_by_role("tab").all():
-        tab.click()
+    for tab in tab_names(page):
+        open_tab(page, tab)
         page.wait_for_timeout(300)
     assert page.evaluate("window.hacked") is None
     assert dialogs == []
