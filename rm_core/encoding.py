@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -167,7 +167,8 @@ def encode_missing(
     report.device, report.attention = backbone.device, backbone.attention
     tokens_before = backbone.num_encoded
     progress = _Progress(answers, todo, on_progress)
-    for pack in _packs(store, backbone, limits, answers, todo, report, progress):
+    groups = _groups(store, backbone, limits, answers, todo, report, progress)
+    for pack in packs_of(groups, backbone):
         if should_stop is not None and should_stop():
             report.stopped = True
             break
@@ -182,7 +183,27 @@ def encode_missing(
     return report
 
 
-def _packs(
+def packs_of(groups: Iterable[Group], backbone: Backbone) -> Iterator[list[Group]]:
+    """Groups in their order, as many at a time as one forward takes."""
+    budget = _budget(backbone)
+    pack: list[Group] = []
+    size = 0
+    for group in groups:
+        num_tokens = max(group.tree().num_tokens - backbone.num_shared, 1)
+        if pack and size + num_tokens > budget:
+            yield pack
+            pack, size = [], 0
+        pack.append(group)
+        size += num_tokens
+    if pack:
+        yield pack
+
+
+def _budget(backbone: Backbone) -> int:
+    return _TOKEN_BUDGET["cuda" if backbone.device.startswith("cuda") else "cpu"]
+
+
+def _groups(
     store: FeatureStore,
     backbone: Backbone,
     limits: Limits,
@@ -190,25 +211,15 @@ def _packs(
     todo: dict[str, int],
     report: EncodeReport,
     progress: _Progress,
-) -> Iterator[list[Group]]:
-    """Groups of answers up to the token budget, tokenized just before they are needed."""
-    budget = _TOKEN_BUDGET["cuda" if backbone.device.startswith("cuda") else "cpu"]
+) -> Iterator[Group]:
+    """Groups of answers to one prompt, tokenized just before they are needed."""
     encoder = ConversationEncoder(backbone.tokenizer, backbone.info, limits)
     by_prompt: dict[str, list[tuple[str, int]]] = {}
     for key, index in todo.items():
         by_prompt.setdefault(json.dumps(answers[index].prompt), []).append((key, index))
-    pack: list[Group] = []
-    size = 0
+    budget = _budget(backbone)
     for members in by_prompt.values():
-        for group in _tokenized(store, encoder, members, answers, budget, report, progress):
-            num_tokens = max(group.tree().num_tokens - backbone.num_shared, 1)
-            if pack and size + num_tokens > budget:
-                yield pack
-                pack, size = [], 0
-            pack.append(group)
-            size += num_tokens
-    if pack:
-        yield pack
+        yield from _tokenized(store, encoder, members, answers, budget, report, progress)
 
 
 def _tokenized(

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rm_core import decoder_checks, tree_attention
 from rm_core.backbone import BackboneInfo, _quiet_transformers, choose_device
 from rm_core.errors import BackboneError
+from rm_core.streamline import streamline
 from rm_core.tree import MIN_ROOT_TOKENS, Layout, Tree, common_ids, lay_out, num_common
 from rm_core.tree_attention import KeysValues, Plan
 
@@ -101,6 +102,10 @@ class Backbone:
     def num_shared(self) -> int:
         """Tokens that the prompts encoded last had in common, and that are not encoded again."""
         return len(self._root.ids) if self._root else 0
+
+    def forget(self) -> None:
+        """Let go of the tokens that prompts had in common."""
+        self._root = None
 
     def fits_window(self, trees: Sequence[Tree]) -> bool:
         """Whether every layer sees the whole of each answer and its prompt."""
@@ -269,6 +274,8 @@ def load(
 def _choose_attention(backbone: Backbone) -> Attention:
     """The fastest way that gives the numbers of answers encoded alone."""
     check = decoder_checks.PackingCheck(backbone)
+    if backbone.device == "cpu" and backbone.dtype == "float32":
+        streamline(backbone.model)
     # On a GPU a hundred small kernels a layer would cost more than one masked one.
     if backbone.device == "cpu" and tree_attention.install(backbone.model):
         if check.agrees("packed"):

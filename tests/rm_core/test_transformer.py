@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import transformers
 
 from rm_core.backbone import BackboneInfo, prepare
 from rm_core.errors import BackboneError
+from rm_core.streamline import streamline
 from rm_core.transformer import Tree, load
 from tests.tiny_backbone import build_tokenizer
 
@@ -26,6 +28,10 @@ SHAPES = {
     "llama": transformers.LlamaConfig(**COMMON, **GATED, tie_word_embeddings=False),
     "qwen2": transformers.Qwen2Config(**COMMON, **GATED, tie_word_embeddings=True),
     "qwen3": transformers.Qwen3Config(**COMMON, **GATED, head_dim=8),
+    "gemma2-softcap": transformers.Gemma2Config(
+        **COMMON, **GATED, head_dim=8, sliding_window=64, query_pre_attn_scalar=8
+    ),
+    "phi3": transformers.Phi3Config(**COMMON, **GATED, pad_token_id=0),
     "mistral-sliding": transformers.MistralConfig(**COMMON, **GATED, sliding_window=24),
     "gpt2": transformers.GPT2Config(
         vocab_size=320, n_embd=32, n_layer=4, n_head=4, n_positions=256
@@ -50,6 +56,10 @@ def shaped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return model.eval(), prepare(str(directory), directory / "cache")
 
 
+# The way that load() must choose on a CPU, of which the log tells.
+WAYS = {"gemma2-softcap": "masked"}
+
+
 def reference(model, prefix: list[int], branch: list[int], layer: int) -> torch.Tensor:
     """States of the branch by a model that was really cut to `layer` layers."""
     config = model.config.__class__.from_dict(model.config.to_dict())
@@ -64,10 +74,16 @@ def reference(model, prefix: list[int], branch: list[int], layer: int) -> torch.
     return out[len(prefix) :]
 
 
-def test_packed_states_are_those_of_a_model_cut_to_the_layer(shaped) -> None:
+def test_packed_states_are_those_of_a_model_cut_to_the_layer(
+    shaped, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
     model, info = shaped
     layers = [2, 3]
-    backbone = load(info, device="cpu", num_layers=3)
+    with caplog.at_level(logging.INFO):
+        backbone = load(info, device="cpu", num_layers=3)
+    shape = request.node.callspec.params["shaped"]
+    assert backbone.attention == WAYS.get(shape, "packed")
+    assert f"to layer 3 on cpu in float32, attention {backbone.attention}" in caplog.text
     for tree, branches in zip(TREES, backbone.states(TREES, layers), strict=True):
         for branch, by_layer in zip(tree.branches, branches, strict=True):
             for layer in layers:
@@ -97,6 +113,51 @@ def test_grouping_and_order_change_nothing(info: BackboneInfo) -> None:
             for layer in (2, 4):
                 torch.testing.assert_close(a[layer], b[layer], atol=1e-5, rtol=1e-5)
                 torch.testing.assert_close(a[layer], c[layer], atol=1e-5, rtol=1e-5)
+
+
+def test_what_prompts_begin_with_is_encoded_once(info: BackboneInfo) -> None:
+    backbone = load(info, device="cpu")
+    backbone.forget()
+    system = list(range(100, 140))
+    trees = [Tree([*system, 5 + i, 6], [[7, 8, i], [9]]) for i in range(4)]
+    alone = load(info, device="cpu")
+    alone.attention = "plain"
+    before = backbone.num_encoded
+    for part in (trees[:2], trees[2:], trees):  # made, kept, kept
+        expected = alone.states(part, [2, 4])
+        for ours, theirs in zip(backbone.states(part, [2, 4]), expected, strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                for layer in (2, 4):
+                    torch.testing.assert_close(one[layer], other[layer], atol=1e-5, rtol=1e-5)
+    assert backbone.num_shared == len(system)
+    assert backbone.num_encoded - before == len(system) + 8 * 6
+    # Prompts that share less of it cut it back; others leave it alone.
+    shorter = [Tree([*system[:20], 1], [[2]]), Tree([*system[:20], 3], [[4]])]
+    backbone.states(shorter, [4])
+    assert backbone.num_shared == 20
+    backbone.states([Tree([1, 2], [[3]]), Tree([4, 5], [[6]])], [4])
+    assert backbone.num_shared == 20
+
+
+def test_a_gated_norm_and_feed_forward_are_replaced_only_where_they_agree() -> None:
+    import transformers.models.llama.modeling_llama as llama
+
+    config = transformers.LlamaConfig(**COMMON, **GATED)
+    norm, mlp = llama.LlamaRMSNorm(32), llama.LlamaMLP(config)
+    torch.nn.init.uniform_(norm.weight)
+    x = torch.randn(1, 7, 32)
+    with torch.inference_mode():
+        wanted = norm(x), mlp(x)
+        assert streamline(torch.nn.ModuleList([norm, mlp])) == 2
+        torch.testing.assert_close(norm(x), wanted[0])
+        torch.testing.assert_close(mlp(x), wanted[1], atol=1e-6, rtol=1e-5)
+
+    class OffsetRMSNorm(llama.LlamaRMSNorm):
+        def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+            return super().forward(hidden_states) * 2
+
+    gelu = llama.LlamaMLP(transformers.LlamaConfig(**COMMON, **GATED, hidden_act="gelu"))
+    assert streamline(torch.nn.ModuleList([OffsetRMSNorm(32), gelu])) == 0
 
 
 def test_row_zero_is_the_token_before_the_answer(info: BackboneInfo) -> None:
