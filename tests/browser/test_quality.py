@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 from db.engine import Database, open_database
 from db.models import Pair, Project, Vote
 from tests.browser.conftest import READY_MS
+from tests.browser.test_accessibility import faults
 from tests.judging import pair_ids
 from tests.serving import Studio
 
@@ -72,6 +73,11 @@ def test_the_figures_are_shown_sorted_and_coloured_where_they_say_something(
     figures.get_by_label("Second annotator").select_option("lefty")
     figures.get_by_role("button", name="agree?").click()
     expect(figures.get_by_role("status").last).to_contain_text("over 40 pairs")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert faults(page, f"Quality, {scheme}") == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_lead_has_the_last_word_revises_it_and_reopens_a_flagged_pair(
@@ -84,6 +90,8 @@ def test_a_lead_has_the_last_word_revises_it_and_reopens_a_flagged_pair(
     expect(pairs.locator(".rs-answer")).to_have_count(2)
     expect(pairs.locator("tbody tr")).to_have_count(4)  # three people and the demo's own verdict
     first = pairs.locator(".rs-opened h3").inner_text()
+    page.emulate_media(reduced_motion="reduce")
+    assert faults(page, "an opened pair") == []
     pairs.get_by_label("Why").fill(HOSTILE)
     pairs.get_by_role("button", name="B clearly").click()
     expect(pairs.get_by_role("status")).to_contain_text("Saved: your verdict on pair")
