@@ -173,9 +173,10 @@ body { background: var(--rs-bg); }
 #rs-tabs button[role="tab"]:focus-visible { outline-offset: -3px; }
 #rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
 @media (min-width: 1240px) {
-  #rs-tabs { margin-top: -50px; }
-  #rs-tabs > .tab-wrapper { margin-inline: 150px 310px; }
-  .gradio-container:has(#who details) #rs-tabs > .tab-wrapper { margin-inline-end: 376px; }
+  /* Only where they fit: eight tabs and more have a line of their own (components/who.js). */
+  html:not([data-tabs="few"]) { --rs-above-card: 118px; }
+  html[data-tabs="few"] #rs-tabs { margin-top: -50px; }
+  html[data-tabs="few"] #rs-tabs > .tab-wrapper { margin-inline: 150px 376px; }
 }
 .rs-side-by-side { gap: 18px; }
 .rs-columns { gap: 12px; flex-wrap: wrap; }

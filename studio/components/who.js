@@ -63,10 +63,28 @@ function watchRequests() {
   };
 }
 
+// ---- tabs that are not for this person ----------------------------------------------------------
+
+// Gradio measures a hidden copy of the tab list to see what fits: both are cut, then it measures anew.
+function showTabs(value) {
+  let style = document.getElementById("rs-tabs-hidden");
+  if (!style) {
+    style = h("style", { id: "rs-tabs-hidden" });
+    document.head.append(style);
+  }
+  style.textContent = value.hidden.map(({ position, id }) =>
+    `#rs-tabs button[data-tab-id="${CSS.escape(id)}"], `
+    + `#rs-tabs > .tab-wrapper > .visually-hidden > button:nth-child(${Number(position)}) { display: none !important; }`).join("\n");
+  document.documentElement.dataset.tabs = value.num_shown > 7 ? "many" : "few";
+  window.dispatchEvent(new Event("resize"));
+}
+
 function draw() {
   const value = parsed(props.value);
-  element.querySelector('[data-part="who"]').replaceChildren(...(value ? [menu(value)] : []));
-  if (value) watchRequests();
+  const isSignedIn = Boolean(value && value.name);
+  element.querySelector('[data-part="who"]').replaceChildren(...(isSignedIn ? [menu(value)] : []));
+  if (isSignedIn) watchRequests();
+  if (value) showTabs(value);
 }
 document.addEventListener("pointerdown", closeWhenElsewhere);
 watch("value", draw);

@@ -9,7 +9,7 @@ checks the role itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -85,24 +85,21 @@ def build_blocks(database: Database, settings: Settings) -> gr.Blocks:
             built = [(module.build(ctx), role) for module, role in TABS]
 
         @told
-        def choose(kept: str, request: gr.Request) -> tuple[Any, ...]:
-            person = ctx.person(request)
+        def choose(kept: str, request: gr.Request) -> gr.Dropdown:
             wanted = int(kept) if re.fullmatch(r"[0-9]{1,9}", str(kept or "")) else None
-            return projects.picker_update(ctx, request, wanted), _who(person)
+            return projects.picker_update(ctx, request, wanted)
 
         @told
-        def show_tabs(project_id: int | None, request: gr.Request) -> list[gr.Tab]:
-            person = ctx.person(request)
-            return [gr.Tab(visible=_is_for(person, project_id, role)) for _, role in built]
+        def show_tabs(project_id: int | None, request: gr.Request) -> str:
+            return _who(ctx.person(request), project_id, built)
 
         remembered = gr.Textbox(visible=False)
         picker.change(None, picker, None, js=KEEP_CHOICE, **QUICK)
-        handles = [handle for handle, _ in built]
-        picker.change(show_tabs, picker, [handle.tab for handle in handles], **QUICK)
+        picker.change(show_tabs, picker, signed_in, **QUICK)
         for handle, role in built:
             picker.change(_for_whom(ctx, handle, role), picker, handle.outputs, **QUICK)
-        loading = demo.load(choose, remembered, [picker, signed_in], js=READ_CHOICE, **QUICK)
-        loading.then(show_tabs, picker, [handle.tab for handle in handles], **QUICK).then(
+        loading = demo.load(choose, remembered, picker, js=READ_CHOICE, **QUICK)
+        loading.then(show_tabs, picker, signed_in, **QUICK).then(
             None, None, None, js=MARK_READY, **QUICK
         )
     return demo
@@ -125,11 +122,16 @@ def _is_for(person: Person, project_id: int | None, role: Role) -> bool:
     return person.may(project_id, role) or (project_id is None and role == "annotator")
 
 
-def _who(person: Person) -> str:
-    if person is LOCAL:
-        return ""
+def _who(person: Person, project_id: int | None, built: Sequence[tuple[TabHandle, Role]]) -> str:
+    """The name at the top right, and the tabs that are not for it in this project."""
+    hidden = [
+        (position, str(handle.tab.id))
+        for position, (handle, role) in enumerate(built, start=1)
+        if not _is_for(person, project_id, role)
+    ]
     if person.is_admin:
         about = "Admin"
     else:
         about = "Lead" if "lead" in person.roles.values() else "Annotator"
-    return who_value(person.name, has_account=True, about=about)
+    name = "" if person is LOCAL else person.name
+    return who_value(name, about=about, hidden=hidden, num_shown=len(built) - len(hidden))
