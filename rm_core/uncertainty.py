@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from rm_core.errors import CheckpointError
 from rm_core.hessian import Inverse
+from rm_core.solver import CALIBRATION_SPREAD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,17 +215,17 @@ def averaged_calibration(
 ) -> float:
     """The factor c > 0 with which `averaged_probability` fits the targets best.
 
-    Taken on left-out logits and variances it costs no extra split. The loss has one valley in
-    log c on all but contrived data; golden sections find it without derivatives.
+    Taken on left-out logits and variances it costs no extra split; log c has the prior that
+    `rm_core.solver.calibration_scale` has. The loss has one valley in log c on all but contrived
+    data; golden sections find it without derivatives.
     """
     import numpy as np
 
     def loss(log_c: float) -> float:
         p = np.clip(averaged_probability(mean, variance, math.exp(log_c)), 1e-12, 1 - 1e-12)
-        return float(-(weight @ (target * np.log(p) + (1 - target) * np.log(1 - p))))
+        loss = -(weight @ (target * np.log(p) + (1 - target) * np.log(1 - p)))
+        return float(loss) + log_c**2 / (2 * CALIBRATION_SPREAD**2)
 
-    if not np.any(mean):
-        return 1.0
     low, high = math.log(0.02), math.log(20.0)
     ratio = (math.sqrt(5) - 1) / 2
     inner = [high - ratio * (high - low), low + ratio * (high - low)]

@@ -267,6 +267,13 @@ def test_calibration_finds_the_scale_that_made_the_votes() -> None:
     assert calibration_scale(np.zeros(3), np.ones(3), np.ones(3)) == 1.0
 
 
+def test_a_few_pairs_do_not_throw_the_calibration_far() -> None:
+    logits = np.array([0.5, -0.4, 0.3, 0.6])
+    right, wrong = np.array([1.0, 0.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 0.0])
+    assert 1 < calibration_scale(logits, right, np.ones(4)) < 2
+    assert 0.5 < calibration_scale(logits, wrong, np.ones(4)) < 1
+
+
 def pair(a: str = "x", b: str = "y") -> PreferencePair:
     return from_chosen("p", [{"role": "user", "content": "q"}], a, b)
 
