@@ -1,10 +1,17 @@
 """Encode rate: this core beside the seed's way and Hugging Face's, same pairs, one run.
 
-    python benchmarks/bench_encode.py [--pairs 32] [--data FILE.jsonl.gz] [--max-tokens 256]
+    python benchmarks/bench_encode.py [--pairs 48] [--data FILE.jsonl.gz] [--max-tokens 256]
+    python benchmarks/bench_encode.py --device cuda          # also bfloat16 features against fp32
 
 Every contender turns the same pairs (those that fit in --max-tokens) into hidden states of both
-answers, float32, on the CPU or the first GPU, each once after a small warm-up. Prints a table and
-one JSON line, also written to benchmarks/results/.
+answers in float32. They take turns, --rounds times; the medians count. `--clock cpu` counts this
+process's CPU seconds on one thread instead of the wall's: the choice for a machine that others use
+too, where two threads that wait for each other measure the neighbours.
+
+The states of the first pairs are compared with those of answers encoded one at a time. The share
+of the matrix-multiply rate is the layers' useful multiplications (attention left out) over the time
+times the rate of one product of a feed-forward layer's shape, measured in the same rounds. Prints a
+table and one JSON line, also written to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -12,10 +19,13 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,14 +34,25 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from rm_core.backbone import choose_device, prepare
+from rm_core.backbone import BackboneInfo, choose_device, prepare
 from rm_core.config import default_layers
 from rm_core.conversation import ConversationEncoder, EncodedAnswer
-from rm_core.transformer import Tree, load
+from rm_core.encoding import Group, packs_of
+from rm_core.transformer import Backbone, load
 
 HERE = Path(__file__).parent
 DEMO = HERE.parent / "studio/demo/oasst.jsonl.gz"
 Pair = tuple[EncodedAnswer, EncodedAnswer]
+MATMUL = "one matrix product"
+
+
+@dataclass
+class Contender:
+    """One way of encoding; `gflop` of useful multiplications in its linear layers."""
+
+    name: str
+    encode: Callable[[], None]
+    gflop: float
 
 
 def read_pairs(file: Path, encoder: ConversationEncoder, count: int, max_tokens: int) -> list[Pair]:
@@ -66,102 +87,196 @@ def batches(rows: list[list[int]], size: int) -> list[list[list[int]]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
 
 
-def contenders(
-    info: Any, pairs: list[Pair], max_tokens: int, device: str
-) -> dict[str, Callable[[], None]]:
-    """Name -> one full encoding of all pairs."""
-    rows = [a.input_ids for pair in pairs for a in pair]
-    model = AutoModelForCausalLM.from_pretrained(info.directory, dtype=torch.float32)
-    model.to(device).eval()
-    trees = []
-    for a, b in pairs:
-        shared = min(a.response_start, b.response_start)
-        trees.append(Tree(a.input_ids[:shared], [a.input_ids[shared:], b.input_ids[shared:]]))
+def linear_gflop(model: Any, depth: int, total: int) -> float:
+    """Multiplications and additions a token in the linear layers of the first `depth` layers."""
+    weights = sum(p.numel() for name, p in model.named_parameters() if ".layers." in name)
+    return 2e-9 * weights * depth / total
 
-    def seed_style() -> None:
-        for batch in batches(rows, 8):
-            inputs = padded(batch, max_tokens, device)
-            model(**inputs, output_hidden_states=True, use_cache=False)
 
-    def longest(ordered: list[list[int]]) -> Callable[[], None]:
+class Bench:
+    """The pairs, the models, and what each contender does with them."""
+
+    def __init__(self, info: BackboneInfo, pairs: list[Pair], options: argparse.Namespace) -> None:
+        self.info, self.pairs, self.options = info, pairs, options
+        self.device = options.device
+        self.model = AutoModelForCausalLM.from_pretrained(info.directory, dtype=torch.float32)
+        self.model.to(self.device).eval()
+        self.groups = [Group(["", ""], list(pair)) for pair in pairs]
+        self.rows = [a.input_ids for pair in pairs for a in pair]
+
+    def contenders(self) -> list[Contender]:
+        info, width = self.info, self.options.max_tokens
+        num_tokens = sum(map(len, self.rows))
+        whole = num_tokens * linear_gflop(self.model, info.num_layers, info.num_layers)
+        layers = default_layers(info)
+        found = [
+            Contender(f"seed style: padded to {width}, with lm_head", self.seed_style, whole),
+            Contender("Hugging Face, length-bucketed", self.bucketed, whole),
+            self.packed(f"this core, all {info.num_layers} layers", [info.num_layers]),
+            self.packed(f"this core, default layers {layers}", layers),
+        ]
+        if self.device != "cpu":
+            found.append(self.packed("this core, default layers, bfloat16", layers, "bfloat16"))
+        return found
+
+    def seed_style(self) -> None:
+        for batch in batches(self.rows, 8):
+            inputs = padded(batch, self.options.max_tokens, self.device)
+            self.model(**inputs, output_hidden_states=True, use_cache=False)
+
+    def bucketed(self) -> None:
+        for batch in batches(sorted(self.rows, key=len), 8):
+            inputs = padded(batch, max(map(len, batch)), self.device)
+            self.model.base_model(**inputs, use_cache=False)
+
+    def packed(self, name: str, layers: list[int], dtype: str = "float32") -> Contender:
+        backbone = load(self.info, device=self.device, dtype=dtype, num_layers=max(layers))
+        assert backbone.attention != "plain"
+
         def encode() -> None:
-            for batch in batches(ordered, 8):
-                inputs = padded(batch, max(map(len, batch)), device)
-                model.base_model(**inputs, use_cache=False)
+            backbone.forget()
+            for pack in packs_of(self.groups, backbone):
+                backbone.states([group.tree() for group in pack], layers)
 
-        return encode
+        before = backbone.num_encoded
+        encode()
+        num_tokens = backbone.num_encoded - before
+        a_token = linear_gflop(self.model, max(layers), self.info.num_layers)
+        return Contender(name, encode, num_tokens * a_token)
 
-    def packed(depth: int, layers: list[int]) -> Callable[[], None]:
-        backbone = load(info, device=device, num_layers=depth)
-        assert backbone.attention == "packed"
+    def matmul_rate(self) -> float:
+        """GFLOP/s of one product of the shape of a pack through a feed-forward layer."""
+        tall, wide = 1024, int(self.model.config.intermediate_size)
+        x = torch.randn(tall, self.info.hidden_size, device=self.device)
+        w = torch.randn(wide, self.info.hidden_size, device=self.device)
+        torch.nn.functional.linear(x, w)
 
-        def encode() -> None:
-            pack: list[Tree] = []
-            for tree in [*trees, None]:
-                full = tree is None or sum(t.num_tokens for t in pack) + tree.num_tokens > 512
-                if pack and full:
-                    backbone.states(pack, layers)
-                    pack = []
-                if tree is not None:
-                    pack.append(tree)
+        def many() -> None:
+            for _ in range(50):
+                torch.nn.functional.linear(x, w)
 
-        return encode
+        return 50 * 2e-9 * tall * wide * self.info.hidden_size / self.seconds(many)
 
-    layers = default_layers(info)
-    return {
-        f"seed style: padded to {max_tokens}, with lm_head": seed_style,
-        "Hugging Face, padded to the batch's longest": longest(rows),
-        "Hugging Face, length-bucketed": longest(sorted(rows, key=len)),
-        f"this core, all {info.num_layers} layers": packed(info.num_layers, [info.num_layers]),
-        f"this core, default layers {layers}": packed(max(layers), layers),
-    }
+    def seconds(self, work: Callable[[], None]) -> float:
+        clock = time.process_time if self.options.clock == "cpu" else time.perf_counter
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        begin = clock()
+        work()
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return clock() - begin
+
+    def differences(self, dtype: str) -> float:
+        """Largest gap to answers encoded alone in float32, as a share of the states' size."""
+        layers = default_layers(self.info)
+        few = self.groups[:6]
+        trees = [group.tree() for group in few]
+        packed = load(self.info, device=self.device, dtype=dtype, num_layers=max(layers))
+        plain = load(self.info, device=self.device, num_layers=max(layers))
+        plain.attention = "plain"
+        return worst_gap(packed, plain, trees, layers)
+
+
+def worst_gap(packed: Backbone, plain: Backbone, trees: list[Any], layers: list[int]) -> float:
+    worst = 0.0
+    for ours, theirs in zip(packed.states(trees, layers), plain.states(trees, layers), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            for layer in layers:
+                gap = (one[layer] - other[layer]).abs().max() / other[layer].abs().max()
+                worst = max(worst, float(gap))
+    return worst
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--pairs", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--data", type=Path, default=DEMO)
+    parser.add_argument("--backbone", default="embedded")
     parser.add_argument("--backbones", type=Path, default=Path("studio-data/backbones"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--no-save", action="store_true")
     options = parser.parse_args()
-    info = prepare("embedded", options.backbones, print)
-    device = choose_device()
+    options.device = choose_device(options.device)
+    if options.clock == "cpu":
+        torch.set_num_threads(1)
+    info = prepare(options.backbone, options.backbones, print)
     tokenizer = transformers.AutoTokenizer.from_pretrained(info.directory)
     encoder = ConversationEncoder(tokenizer, info)
     pairs = read_pairs(options.data, encoder, options.pairs, options.max_tokens)
-    ways = contenders(info, pairs, options.max_tokens, device)
-    warm_up = contenders(info, pairs[:2], options.max_tokens, device)
-    rates: dict[str, float] = {}
     with torch.inference_mode():
-        for name, encode in ways.items():
-            warm_up[name]()
-            begin = time.perf_counter()
-            encode()
-            rates[name] = len(pairs) / (time.perf_counter() - begin)
-            ratio = rates[name] / next(iter(rates.values()))
-            print(f"{rates[name]:8.2f} pairs/s  {ratio:5.2f} x   {name}", flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    result = {
+        result = measure(Bench(info, pairs, options))
+    print(json.dumps(result))
+    if not options.no_save:
+        (HERE / "results").mkdir(exist_ok=True)
+        name = f"encode_{options.data.name.partition('.')[0]}.json"
+        (HERE / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    """Let the contenders take turns and put the figures together."""
+    contenders = bench.contenders()
+    seconds: dict[str, list[float]] = {c.name: [] for c in contenders}
+    products: list[float] = []
+    for _ in range(bench.options.rounds):
+        products.append(bench.matmul_rate())
+        for contender in contenders:
+            seconds[contender.name].append(bench.seconds(contender.encode))
+    product = statistics.median(products)
+    medians = {name: statistics.median(each) for name, each in seconds.items()}
+    seed, bucketed = (medians[c.name] for c in contenders[:2])
+    figures = {}
+    for contender in contenders:
+        took = medians[contender.name]
+        figures[contender.name] = {
+            "pairs_per_s": len(bench.pairs) / took,
+            "times_seed": seed / took,
+            "times_bucketed": bucketed / took,
+            "share_of_matmul_rate": contender.gflop / took / product,
+            "seconds": seconds[contender.name],
+        }
+        print(
+            f"{len(bench.pairs) / took:8.2f} pairs/s  {seed / took:5.2f} x seed  "
+            f"{bucketed / took:5.2f} x bucketed  {contender.gflop / took / product:4.0%} of the "
+            f"matmul rate   {contender.name}",
+            flush=True,
+        )
+    gaps = {"float32": bench.differences("float32")}
+    if bench.device != "cpu":
+        gaps["bfloat16"] = bench.differences("bfloat16")
+    print("largest gap to answers encoded alone in float32:", gaps)
+    return {
         "benchmark": "encode",
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "data": options.data.name,
-        "pairs": len(pairs),
-        "tokens": sum(len(a.input_ids) for pair in pairs for a in pair),
-        "device": device,
+        "commit": _commit(),
+        "data": bench.options.data.name,
+        "pairs": len(bench.pairs),
+        "tokens": sum(map(len, bench.rows)),
+        "tokens_as_trees": sum(group.tree().num_tokens for group in bench.groups),
+        "device": bench.device,
+        "clock": bench.options.clock,
         "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "load_average_at_the_end": [round(x, 1) for x in os.getloadavg()],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "pairs_per_s": rates,
+        "matmul_gflop_per_s": product,
+        "contenders": figures,
+        "largest_gap_to_answers_encoded_alone": gaps,
     }
-    print(json.dumps(result))
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results/encode.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":
