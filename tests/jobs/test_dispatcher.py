@@ -118,6 +118,22 @@ def test_an_encoding_makes_way_for_training_and_goes_on_afterwards(
     assert read(database, resumed).trigger == "resumed"
 
 
+@pytest.mark.parametrize("kind", ["reproduce", "curve"])
+def test_an_encoding_makes_way_for_whatever_somebody_waits_for(
+    database: Database, launcher: PretendLauncher, queue: Callable[..., int], kind: str
+) -> None:
+    encode = queue("encode")
+    here = Dispatcher(database, launcher)
+    here.step()
+    mark_running(database, encode)
+    waited_for = queue(kind)
+    here.step()
+    launcher.alive[encode] = False
+    here.step()
+    here.step()
+    assert launcher.started == [encode, waited_for]
+
+
 def test_a_dead_job_is_failed_with_how_it_ended(
     database: Database, launcher: PretendLauncher, queue: Callable[..., int]
 ) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +18,14 @@ from rm_core import checkpoint as core_checkpoint
 from studio.jobs import scheduler
 from studio.jobs.dispatcher import Dispatcher
 from studio.jobs.launcher import LocalSubprocess
-from studio.services import encoding, run_queue, training
+from studio.services import (
+    curve_job,
+    encoding,
+    reproduce_job,
+    retrain,
+    run_queue,
+    training,
+)
 from tests.serving import end_jobs
 from tests.workspace import Workspace, kindness
 
@@ -40,7 +48,7 @@ def dispatching(here: Workspace) -> Iterator[Dispatcher]:
 
 
 def wait(here: Workspace, run_id: int, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180  # on a machine that does much else
     while time.monotonic() < deadline:
         run = training.run_status(here.database, run_id)
         if until(run):
@@ -97,6 +105,9 @@ def test_training_in_its_own_process_ends_with_a_checkpoint_and_a_log(here: Work
     assert pid_of(here, run_id) != os.getpid()
     assert f"run {run_id} succeeded" in log_of(here, run_id)
     assert training.curves(here.database, run_id)
+    [events] = (here.settings.tensorboard_dir / f"run-{run_id}").iterdir()
+    assert "tfevents" in events.name
+    assert events.stat().st_size > 500
 
 
 @pytest.mark.usefixtures("dispatching")
@@ -153,10 +164,14 @@ def test_a_job_killed_at_any_moment_leaves_no_half_checkpoint_and_is_found_dead(
     here: Workspace,
 ) -> None:
     wait(here, train(here), is_finished)  # everything is encoded now: later runs are short
-    for delay_s in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8):
+    moments = ["loading", "fitting", "evaluating", "comparing", "saving", 0.0, 0.1, 0.25, 0.4, 0.6]
+    for moment in moments:
         run_id = train(here)
-        wait(here, run_id, lambda run: run["status"] != "queued" and run["status"] != "starting")
-        time.sleep(delay_s)
+        if isinstance(moment, str):
+            wait(here, run_id, lambda run, at=moment: run["stage"] == at or is_finished(run))
+        else:
+            wait(here, run_id, lambda run: run["status"] not in ("queued", "starting"))
+            time.sleep(moment)
         with contextlib.suppress(ProcessLookupError):  # it was quicker
             os.killpg(pid_of(here, run_id), signal.SIGKILL)
         run = wait(here, run_id, is_finished)
@@ -195,3 +210,51 @@ def test_a_process_for_a_run_that_does_not_wait_does_nothing(here: Workspace) ->
     launcher._children[run_id].wait(timeout=60)
     assert training.run_status(here.database, run_id)["status"] == "cancelled"
     assert "nothing to do" in log_of(here, run_id)
+
+
+def test_click_after_click_leaves_no_orphan_no_process_and_no_thread(
+    here: Workspace, dispatching: Dispatcher
+) -> None:
+    """The hundred are in benchmarks/bench_clicks.py."""
+    before = None
+    for number in range(1, 6):
+        run_id = training.request_run(here.database, here.project_id, "click", actor="mara")
+        run = wait(here, run_id, is_finished)
+        assert (run["status"], run["actor"]) == ("succeeded", "mara"), run["error"]
+        assert run["checkpoint"]["id"] == number
+        launcher = dispatching.launcher
+        assert isinstance(launcher, LocalSubprocess)
+        for child in launcher._children.values():
+            child.wait(timeout=30)
+        if before is None:
+            before = threading.active_count()
+    assert len(launcher._children) == 1  # of those that ended, only the last is still known
+    time.sleep(0.2)
+    assert threading.active_count() <= before
+    assert not list(here.settings.checkpoints_dir.glob(".*"))
+
+
+@pytest.mark.usefixtures("dispatching")
+def test_reproducing_and_the_learning_curve_are_runs_like_any_other(here: Workspace) -> None:
+    run_id = train(here)
+    made = wait(here, run_id, is_finished)["checkpoint"]["id"]
+    again = reproduce_job.request(here.database, run_id, actor="mara")
+    curve = curve_job.request(here.database, made, actor="mara")
+    assert wait(here, again, is_finished)["status"] == "succeeded", log_of(here, again)
+    assert "the same head to the bit" in log_of(here, again)
+    wait(here, curve, lambda run: run["stage"] == "learning curve" or is_finished(run))
+    training.cancel(here.database, curve)
+    assert wait(here, curve, is_finished)["status"] in ("cancelled", "succeeded")
+    assert reproduce_job.outcome_of(here.database, run_id)["same"]
+
+
+@pytest.mark.usefixtures("dispatching")
+def test_a_rule_is_followed_by_the_clock_without_any_click(here: Workspace) -> None:
+    retrain.set_rules(here.database, here.project_id, {"new_pairs": 60}, actor="lead")
+    deadline = time.monotonic() + 30
+    while not (recent := training.status(here.database, here.project_id)["recent"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    run = wait(here, recent[0]["id"], is_finished)
+    assert (run["status"], run["trigger"]) == ("succeeded", "new_pairs")
+    assert run["reason"] == "60 judged pairs are new, the rule says 60"

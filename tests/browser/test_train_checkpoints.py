@@ -1,0 +1,116 @@
+"""Checkpoints and rules on the running application: compare, roll back, reproduce, ask for more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+OpenPage = Callable[..., Page]
+TRAINED_MS = 200_000
+
+
+def tab(page: Page, name: str) -> Page:
+    page.get_by_role("tab", name=name, exact=True).click()
+    return page
+
+
+def train(page: Page, number: int) -> None:
+    tab(page, "Train")
+    page.get_by_role("button", name="Train", exact=True).click()
+    heading = page.locator("#train-results").get_by_role("heading", name=f"Checkpoint {number}")
+    expect(heading).to_be_visible(timeout=TRAINED_MS)
+
+
+def test_without_a_checkpoint_the_tab_leads_to_train(open_page: OpenPage) -> None:
+    page = open_page("/?project=1")
+    panel = page.locator("#checkpoints-panel")
+    tab(page, "Checkpoints")
+    expect(panel).to_contain_text("No checkpoint yet")
+    panel.get_by_role("button", name="Go to Train").click()
+    train(page, 1)
+
+
+def test_checkpoints_are_compared_rolled_back_and_traced(open_page: OpenPage) -> None:
+    page = open_page("/?project=1")
+    panel = page.locator("#checkpoints-panel")
+    train(page, 2)
+    expect(page.locator("#train-results")).to_contain_text("it is right as often as checkpoint 1")
+    page.get_by_role("button", name="All checkpoints and details").click()
+    rows = panel.locator("tr[data-id]")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("in use")
+    expect(panel.get_by_role("region", name="Against checkpoint 1")).to_contain_text(
+        "The two give the same verdict on every unseen pair"
+    )
+    for title in ("How good is it?", "Can its probabilities be trusted?", "Where it is right"):
+        expect(panel.get_by_role("region", name=title)).to_be_visible()
+    expect(panel.get_by_role("img", name=re.compile("Reliability: said"))).to_be_visible()
+    lineage = panel.get_by_role("region", name="Where it comes from")
+    expect(lineage).to_contain_text("imported: oasst")
+    lineage.get_by_label("Pair number").fill("1")
+    lineage.get_by_role("button", name="Look up").click()
+    expect(lineage.get_by_role("status")).to_contain_text("pair 1")
+    # A row opens its checkpoint; the older one can be put back to use.
+    rows.nth(1).click()
+    expect(panel.get_by_role("heading", name="Checkpoint 1")).to_be_visible()
+    panel.get_by_role("button", name="Roll back to this one").click()
+    expect(rows.nth(1)).to_contain_text("in use")
+    expect(panel).to_contain_text("Rolled back to by local.")
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    tab(page, "Checkpoints")
+    expect(rows.nth(1)).to_contain_text("in use")
+    panel.get_by_text("Model card", exact=True).click()
+    expect(panel.locator("pre").last).to_contain_text("# Reward head")
+    page.wait_for_timeout(3500)  # a look: what was opened stays open
+    expect(panel.locator("pre").last).to_be_visible()
+
+
+def test_reproducing_and_the_learning_curve_are_told_on_the_page(open_page: OpenPage) -> None:
+    page = tab(open_page("/?project=1"), "Checkpoints")
+    panel = page.locator("#checkpoints-panel")
+    panel.get_by_role("button", name="Reproduce").click()
+    expect(panel).to_contain_text("gave the same head to the bit", timeout=TRAINED_MS)
+    panel.get_by_role("button", name="Work it out").click()
+    more = panel.get_by_role("region", name="What would more votes bring?")
+    expect(more).to_contain_text("200 more judged pairs would bring about", timeout=TRAINED_MS)
+    more.get_by_label("How many more judged pairs").select_option("1000")
+    expect(more).to_contain_text("1,000 more judged pairs would bring about")
+    expect(more.get_by_role("img", name=re.compile("Accuracy by judged pairs"))).to_be_visible()
+
+
+def test_rules_are_saved_told_and_refused_in_words(open_page: OpenPage) -> None:
+    page = tab(open_page("/?project=1"), "Train")
+    page.get_by_text("Rules: when it trains by itself").click()
+    page.get_by_label("When this many judged pairs are new").check()
+    page.locator("#rule-count input").fill("25")
+    page.get_by_label("At these times, if anything is new").check()
+    page.locator("#rule-cron").locator("input, textarea").fill("0 99 * * *")
+    page.get_by_role("button", name="Save rules").click()
+    result = page.locator("#rules-result")
+    expect(result).to_contain_text("The schedule '0 99 * * *' is none")
+    page.locator("#rule-cron").locator("input, textarea").fill("30 3 * * 1-5")
+    page.get_by_role("button", name="Save rules").click()
+    expect(result).to_contain_text("as soon as 25 judged pairs are new; on ")
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    tab(page, "Train")
+    page.get_by_text("Rules: when it trains by itself").click()
+    expect(page.locator("#rule-count input")).to_have_value("25")
+    expect(page.get_by_label("At these times, if anything is new")).to_be_checked()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone(open_page: OpenPage, page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page = open_page("/?project=1")
+    tab(page, "Checkpoints")
+    expect(page.locator("#checkpoints-panel h2").first).to_be_visible()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
