@@ -222,7 +222,8 @@ def _answers(database: Database, project_id: int) -> list[Answer]:
 
     with database.read() as s:
         soon = {pair: i for i, pair in enumerate(upcoming.pair_ids(s, project_id, NUM_UPCOMING))}
-        judged = {pair.pair_id for pair in votes.judged_pairs(s, project_id)}
+        merged = votes.merged(s, project_id)
+        judged = set(merged.pair[merged.has_target].tolist())
         rows = s.execute(
             content.select_pairs().where(Pair.project_id == project_id).order_by(Pair.prompt_id)
         )

@@ -220,7 +220,11 @@ def project_pair(database: Database, project_id: int, wanted: int | str) -> dict
             raise NotFound(_no_pair(wanted))
         choices = Counter(
             s.scalars(
-                select(Vote.choice).where(Vote.pair_id == pair.pair_id, Vote.retracted_at.is_(None))
+                select(Vote.choice).where(
+                    Vote.pair_id == pair.pair_id,
+                    Vote.retracted_at.is_(None),
+                    Vote.purpose == "label",
+                )
             )
         )
     return {
