@@ -271,15 +271,17 @@ def main() -> None:
         growth(500, 1024)
         whole_runs(1)
         return
-    result = {
-        "one_fit": [one_fit(readout, options.repeats) for readout in ("mean", "mean+last")],
-        "runs": whole_runs(options.repeats),
-        "by_pairs": [growth(num, WIDTH) for num in (1000, 10_000, 100_000)],
-        "by_width": [growth(1215, width) for width in (1024, 2048, 4096)],
-        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    parts: dict[str, Callable[[], Any]] = {
+        "one_fit": lambda: [one_fit(readout, options.repeats) for readout in ("mean", "mean+last")],
+        "runs": lambda: whole_runs(options.repeats),
+        "by_pairs": lambda: [growth(num, WIDTH) for num in (1000, 10_000, 100_000)],
+        "by_width": lambda: [growth(1215, width) for width in (1024, 2048, 4096)],
     }
-    record("fit", result, "scikit-learn")
+    result: dict[str, Any] = {"blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all")}
+    for name, part in parts.items():
+        result[name] = part()
+        result["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        record("fit", result, "scikit-learn")  # after every part: a run that is stopped keeps them
 
 
 if __name__ == "__main__":
