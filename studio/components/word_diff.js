@@ -12,6 +12,10 @@ function segments(text) {
   return Array.from(text.matchAll(/[\p{L}\p{N}\p{M}]+|\s+|[^]/gu), (match) => ({ text: match[0], start: match.index }));
 }
 
+function isWord(text) {
+  return /[\p{L}\p{N}]/u.test(text);
+}
+
 // [{node, start, end, text}] over the text nodes below `root`; formulas count as they stand.
 function tokensOf(root) {
   const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
@@ -86,7 +90,7 @@ function withoutStrayWords(pairs, a, b) {
     const run = pairs.slice(start, end);
     const isAtEdge = (run[0][0] === 0 && run[0][1] === 0)
       || (run.at(-1)[0] === a.length - 1 && run.at(-1)[1] === b.length - 1);
-    const numWords = run.filter(([i]) => /[\p{L}\p{N}]/u.test(a[i].text)).length;
+    const numWords = run.filter(([i]) => isWord(a[i].text)).length;
     if (isAtEdge || numWords > 1) kept.push(...run);
   }
   return kept;
@@ -134,11 +138,12 @@ function markWords(tokens, isMarked) {
 function markDifference(left, right) {
   const [a, b] = [tokensOf(left), tokensOf(right)];
   const { onlyLeft, onlyRight, isApproximate } = compareWords(a, b);
-  const count = (marks) => marks.reduce((sum, each) => sum + each, 0);
+  const count = (tokens, marks) => tokens.filter(({ text }, i) => marks[i] && isWord(text)).length;
   markWords(a, onlyLeft);
   markWords(b, onlyRight);
-  if (count(onlyLeft) + count(onlyRight) === 0) return "The answers have the same words.";
+  const [numLeft, numRight] = [count(a, onlyLeft), count(b, onlyRight)];
+  if (!numLeft && !numRight) return "The answers have the same words.";
   if (isApproximate) return "The answers are long and very different: words that the other one lacks altogether are marked.";
-  return `Marked: ${plural(count(onlyLeft), "word", "words")} only in the left answer, `
-    + `${plural(count(onlyRight), "word", "words")} only in the right one.`;
+  return `Marked: ${plural(numLeft, "word", "words")} only in the left answer, `
+    + `${plural(numRight, "word", "words")} only in the right one.`;
 }

@@ -16,6 +16,7 @@ from studio.components.conversation import (
 )
 from studio.components.curves import curves, curves_value
 from studio.components.data_table import data_table, table_value
+from studio.components.history import history
 from studio.components.notice import notice, notice_value
 from studio.components.picker import row_picker
 from studio.components.prose import prose, prose_value
@@ -38,6 +39,7 @@ from studio.theme import CSS, HEAD, theme
 
 MAKERS = [
     vote_card,
+    history,
     token_heatmap,
     lambda: conversation("c"),
     lambda: notice("n"),
