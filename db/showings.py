@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from typing import cast
 
 import sqlalchemy as sa
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from db.models import Pair, Selection, Slot
 from db.slots import bound, free
+
+_TABLE = cast(sa.Table, Selection.__table__)
+_C = _TABLE.c
 
 
 def add_showing(
@@ -82,16 +86,15 @@ def close_lapsed(
     What is still leased for one of them (its pair was paused) goes back to the queue.
     """
     lapsed = s.execute(
-        update(Selection)
+        sa.update(_TABLE)
         .where(
-            Selection.project_id == project_id,
-            Selection.annotator == annotator,
-            Selection.closed_at.is_(None),
-            Selection.id.not_in(standing),
+            _C.project_id == project_id,
+            _C.annotator == annotator,
+            _C.closed_at.is_(None),
+            _C.id.not_in(standing),
         )
         .values(closed_at=now)
-        .returning(Selection.pair_id),
-        execution_options={"synchronize_session": False},
+        .returning(_C.pair_id),
     )
     for pair_id in lapsed.scalars().all():
         free(s, pair_id, annotator)
@@ -100,14 +103,13 @@ def close_lapsed(
 def close_for_pair(s: Session, pair_id: int, annotator: str, now: datetime) -> None:
     """Close every open showing of the pair to the annotator: the vote is in."""
     s.execute(
-        update(Selection)
+        sa.update(_TABLE)
         .where(
-            Selection.pair_id == pair_id,
-            Selection.annotator == annotator,
-            Selection.closed_at.is_(None),
+            _C.pair_id == pair_id,
+            _C.annotator == annotator,
+            _C.closed_at.is_(None),
         )
         .values(closed_at=now),
-        execution_options={"synchronize_session": False},
     )
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy import func, literal_column, or_, select, update
+from sqlalchemy import func, literal_column, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.models import Pair, Slot, Vote
@@ -23,6 +23,11 @@ from db.models import Pair, Slot, Vote
 LABEL: sa.ColumnElement[str] = literal_column(
     "'label'"
 )  # a literal, so that SQLite can use the partial index
+
+# Changes are made to the table, past the ORM: a statement of the ORM takes longer to prepare, and
+# threads that prepare their first one at once can lose its cache for good.
+_TABLE = cast(sa.Table, Slot.__table__)
+_C = _TABLE.c
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ def add_slots(
         for n in range(1, wanted_votes + 1)
     ]
     if rows:
-        s.connection().execute(sa.insert(Slot.__table__), rows)  # type: ignore[arg-type]
+        s.connection().execute(sa.insert(_TABLE), rows)
 
 
 def resize(
@@ -92,7 +97,7 @@ def resize(
         for extra in range(1, wanted_votes - number + 1)
     ]
     if new:
-        s.connection().execute(sa.insert(Slot.__table__), new)  # type: ignore[arg-type]
+        s.connection().execute(sa.insert(_TABLE), new)
     for pair_id, number, _, _ in rows:
         if number > wanted_votes:
             unused = select(Slot.id).where(
@@ -183,11 +188,11 @@ def peek(
 
 @cache
 def _claim_statement(order: Order, ahead: bool) -> sa.Executable:
-    slot, chosen = aliased(Slot), Slot.__table__.c
+    slot, chosen = aliased(Slot), _C
     candidate = _candidates(slot, order, ahead).with_only_columns(slot.id)
     locked = candidate.with_for_update(skip_locked=True, of=slot).scalar_subquery()
     return (
-        sa.update(Slot.__table__)  # type: ignore[arg-type]
+        sa.update(_TABLE)
         .where(chosen.id == locked, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
         .values(annotator=bound("annotator"), lease_until=bound("until"))
         .returning(chosen.id, chosen.pair_id, chosen.position, chosen.acquisition_score)
@@ -242,7 +247,7 @@ def take(
 
 @cache
 def _take_statement() -> sa.Executable:
-    slot, chosen = aliased(Slot), Slot.__table__.c
+    slot, chosen = aliased(Slot), _C
     candidate = (
         select(slot.id)
         .where(slot.pair_id == bound("pair"), slot.vote_id.is_(None), is_free(slot, bound("now")))
@@ -252,7 +257,7 @@ def _take_statement() -> sa.Executable:
         .scalar_subquery()
     )
     return (
-        sa.update(Slot.__table__)  # type: ignore[arg-type]
+        sa.update(_TABLE)
         .where(chosen.id == candidate, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
         .values(annotator=bound("annotator"), lease_until=bound("until"))
         .returning(chosen.id)
@@ -264,11 +269,10 @@ def renew(s: Session, slot_ids: Sequence[int], annotator: str, lease_until: date
     if not slot_ids:
         return set()
     rows = s.execute(
-        update(Slot)
-        .where(Slot.id.in_(slot_ids), Slot.annotator == annotator, Slot.vote_id.is_(None))
+        sa.update(_TABLE)
+        .where(_C.id.in_(slot_ids), _C.annotator == annotator, _C.vote_id.is_(None))
         .values(lease_until=lease_until)
-        .returning(Slot.id),
-        execution_options={"synchronize_session": False},
+        .returning(_C.id),
     )
     return set(rows.scalars())
 
@@ -276,19 +280,17 @@ def renew(s: Session, slot_ids: Sequence[int], annotator: str, lease_until: date
 def fill(s: Session, pair_id: int, annotator: str, vote_id: str, now: datetime) -> bool:
     """Fill the annotator's slot of the pair, or any free one; False when none is left."""
     filled = s.execute(
-        update(Slot)
-        .where(Slot.pair_id == pair_id, Slot.annotator == annotator, Slot.vote_id.is_(None))
+        sa.update(_TABLE)
+        .where(_C.pair_id == pair_id, _C.annotator == annotator, _C.vote_id.is_(None))
         .values(vote_id=vote_id, lease_until=None)
-        .returning(Slot.id),
-        execution_options={"synchronize_session": False},
+        .returning(_C.id),
     ).first()
     if filled is None:
         taken = take(s, pair_id, annotator, now=now, lease_until=now)
         if taken is None:
             return False
         s.execute(
-            update(Slot).where(Slot.id == taken).values(vote_id=vote_id, lease_until=None),
-            execution_options={"synchronize_session": False},
+            sa.update(_TABLE).where(_C.id == taken).values(vote_id=vote_id, lease_until=None),
         )
     return True
 
@@ -296,11 +298,10 @@ def fill(s: Session, pair_id: int, annotator: str, vote_id: str, now: datetime) 
 def hand_over(s: Session, old_vote_id: str, new_vote_id: str) -> bool:
     """Let a revision fill the slot of the vote that it replaces; False if that one filled none."""
     row = s.execute(
-        update(Slot)
-        .where(Slot.vote_id == old_vote_id)
+        sa.update(_TABLE)
+        .where(_C.vote_id == old_vote_id)
         .values(vote_id=new_vote_id)
-        .returning(Slot.id),
-        execution_options={"synchronize_session": False},
+        .returning(_C.id),
     ).first()
     return row is not None
 
@@ -308,31 +309,28 @@ def hand_over(s: Session, old_vote_id: str, new_vote_id: str) -> bool:
 def vacate(s: Session, vote_id: str) -> None:
     """Give the slot that the vote filled back to the queue."""
     s.execute(
-        update(Slot)
-        .where(Slot.vote_id == vote_id)
+        sa.update(_TABLE)
+        .where(_C.vote_id == vote_id)
         .values(vote_id=None, annotator=None, lease_until=None),
-        execution_options={"synchronize_session": False},
     )
 
 
 def free(s: Session, pair_id: int, annotator: str) -> None:
     """Give the annotator's unfilled slot of the pair back to the queue."""
     s.execute(
-        update(Slot)
-        .where(Slot.pair_id == pair_id, Slot.annotator == annotator, Slot.vote_id.is_(None))
+        sa.update(_TABLE)
+        .where(_C.pair_id == pair_id, _C.annotator == annotator, _C.vote_id.is_(None))
         .values(annotator=None, lease_until=None),
-        execution_options={"synchronize_session": False},
     )
 
 
 def unfill(s: Session, vote_id: str, lease_until: datetime) -> int | None:
     """Turn the slot that the vote filled into its annotator's lease; None if it filled none."""
     return s.scalar(
-        update(Slot)
-        .where(Slot.vote_id == vote_id)
+        sa.update(_TABLE)
+        .where(_C.vote_id == vote_id)
         .values(vote_id=None, lease_until=lease_until)
-        .returning(Slot.id),
-        execution_options={"synchronize_session": False},
+        .returning(_C.id),
     )
 
 
