@@ -172,12 +172,6 @@ body { background: var(--rs-bg); }
   padding: 0 10px; }
 #rs-tabs button[role="tab"]:focus-visible { outline-offset: -3px; }
 #rs-tabs button[role="tab"].selected { color: var(--rs-accent); font-weight: 600; }
-@media (min-width: 1240px) {
-  /* Only where they fit: eight tabs and more have a line of their own (components/who.js). */
-  html:not([data-tabs="few"]) { --rs-above-card: 118px; }
-  html[data-tabs="few"] #rs-tabs { margin-top: -50px; }
-  html[data-tabs="few"] #rs-tabs > .tab-wrapper { margin-inline: 150px 376px; }
-}
 .rs-side-by-side { gap: 18px; }
 .rs-columns { gap: 12px; flex-wrap: wrap; }
 .rs-columns > * { flex: 1 1 210px; max-width: 330px; }

@@ -75,7 +75,10 @@ function showTabs(value) {
   style.textContent = value.hidden.map(({ position, id }) =>
     `#rs-tabs button[data-tab-id="${CSS.escape(id)}"], `
     + `#rs-tabs > .tab-wrapper > .visually-hidden > button:nth-child(${Number(position)}) { display: none !important; }`).join("\n");
-  document.documentElement.dataset.tabs = value.num_shown > 7 ? "many" : "few";
+  // Seven tabs fit beside name and project; more have a line of their own, and the card gives way.
+  style.textContent += value.num_shown > 7
+    ? "@media (min-width: 1240px) { :root { --rs-above-card: 118px; } }"
+    : "@media (min-width: 1240px) { #rs-tabs { margin-top: -50px; } #rs-tabs > .tab-wrapper { margin-inline: 150px 376px !important; } }";
   window.dispatchEvent(new Event("resize"));
 }
 
