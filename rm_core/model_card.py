@@ -27,13 +27,13 @@ def model_card(manifest: dict[str, Any]) -> str:
 
 A linear reward head on layer {manifest["layer"]} of {backbone["num_layers"]} of the frozen backbone
 `{backbone["name"]}` (revision `{backbone["revision"][:16]}`), readout `{manifest["readout"]}`,
-objective `{manifest["objective"]}`, penalty {manifest["penalty"]:g}.
+objective `{manifest["objective"]}`, penalty {manifest["penalty"]:g}.{_further(manifest)}
 
 ## Data
 
 Fitted on {metrics["num_train_pairs"]} judged pairs of {metrics["num_train_prompts"]} prompts, \
 evaluated on {metrics["pairs"]} pairs of {metrics["prompts"]} prompts. Left out: {left_out}.
-
+{_votes(metrics.get("votes"))}{_agreement(metrics.get("human_agreement"))}
 ## Figures
 
 | | |
@@ -42,13 +42,65 @@ evaluated on {metrics["pairs"]} pairs of {metrics["prompts"]} prompts. Left out:
 
 Where the better answer is the shorter: {_slice(by_length["chosen_shorter"])}; where it is the \
 longer: {_slice(by_length["chosen_longer"])}. Intervals are 95 %, by bootstrap over prompts.
-
+{_comparison(metrics.get("comparison"))}
 ## Limits
 
 A reward says which of two answers to *the same prompt* people like these annotators would prefer;
 rewards of answers to different prompts do not compare. The head learned from the pairs above and
 nothing else: on other kinds of prompt it may be no better than chance.
 """
+
+
+def _votes(votes: dict[str, Any] | None) -> str:
+    """Whose votes they are, where the caller counted them."""
+    if not votes:
+        return ""
+    named = ", ".join(f"`{each['name']}` {each['votes']}" for each in votes["by"][:10])
+    rest = votes["people"] - min(10, len(votes["by"]))
+    others = f", and {rest} others" if rest else ""
+    people = f"{votes['people']} annotator{'' if votes['people'] == 1 else 's'}"
+    return f"\n{votes['votes']} votes by {people}: {named}{others}.\n"
+
+
+def _agreement(people: dict[str, Any] | None) -> str:
+    """How far people agree, where several judged the same pair."""
+    if not people:
+        return "\nNo pair was judged by several people, so their agreement is not known.\n"
+    alpha, ceiling = people["alpha"], people["ceiling"]
+    parts = [f"Krippendorff's alpha {alpha:.2f}"] if alpha is not None else []
+    if ceiling is not None:
+        shown = _percent(ceiling, people["ceiling_ci"])
+        parts.append(f"one person agrees with the others' majority {shown} of the time")
+    return f"\nOn {people['pairs']} pairs that several people judged: {'; '.join(parts)}.\n"
+
+
+def _comparison(compared: dict[str, Any] | None) -> str:
+    """The paired difference to the checkpoint that was in use."""
+    if not compared or compared.get("outcome") is None:
+        return ""
+    low, high = (100 * each for each in compared["accuracy_difference_ci"])
+    return (
+        f"\nAgainst checkpoint {compared['against']} on the same {compared['pairs']} pairs: "
+        f"{100 * compared['accuracy_difference']:+.1f} points of accuracy "
+        f"[{low:+.1f}, {high:+.1f}], {compared['outcome']}.\n"
+    )
+
+
+def _further(manifest: dict[str, Any]) -> str:
+    """What else the fit had: a model of ties, target margins, a length column."""
+    metrics = manifest["metrics"]
+    said = ""
+    if manifest.get("tie_threshold") is not None:
+        share = f"{100 * metrics['tie_share']:.0f} % of the votes"
+        said += f" Ties ({share}) have their own outcome (`{manifest['ties']}`)."
+    if metrics.get("num_target_margins"):
+        said += f" {metrics['num_target_margins']} pairs ask for a lead by their votes' strength."
+    if metrics.get("length_coefficient") is not None:
+        said += (
+            f" Length was fitted beside it ({metrics['length_coefficient']:+.2f} for each unit of "
+            "log length) and dropped."
+        )
+    return said
 
 
 def _percent(value: float | None, interval: list[float] | None) -> str:

@@ -446,6 +446,7 @@ def test_a_model_of_ties_learns_how_often_people_tie(
     assert metrics["three_way_log_loss"] < metrics["three_way_chance"]
     checkpoint.save(tmp_path / "one", result)
     model = RewardModel.from_checkpoint(tmp_path / "one", backbones_dir=tmp_path, device="cpu")
+    assert f"their own outcome (`{ties}`)" in (tmp_path / "one/model_card.md").read_text()
     even, far = model.prob_tie(1.0, 1.0), model.prob_tie(5.0, -5.0)
     assert even is not None
     assert far is not None
