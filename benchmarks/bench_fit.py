@@ -1,6 +1,6 @@
 """Seconds to fit a head on cached features, beside an eigendecomposition and scikit-learn.
 
-    python benchmarks/bench_fit.py [--quick]
+    python benchmarks/bench_fit.py [--parts ...] [--quick]
 
 The features are random with a spectrum like that of hidden states (variance k^-1 along the k-th
 direction, mixed), the votes follow a linear preference that a perfect head predicts at about 75 %.
@@ -264,6 +264,7 @@ def more_labels(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", help="some of: one_fit runs by_pairs by_width")
     parser.add_argument("--quick", action="store_true", help="small sizes; nothing is recorded")
     options = parser.parse_args()
     if options.quick:
@@ -279,6 +280,8 @@ def main() -> None:
     }
     result: dict[str, Any] = {"blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all")}
     for name, part in parts.items():
+        if name not in (options.parts or parts):
+            continue
         result[name] = part()
         result["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         record("fit", result, "scikit-learn")  # after every part: a run that is stopped keeps them
