@@ -70,8 +70,18 @@ function accuracyTable(figures) {
     shareRow("Length alone", figures.length_only_accuracy, figures.length_only_accuracy_ci, "base"),
     figures.majority_accuracy === null || figures.majority_accuracy === undefined ? null
       : shareRow("Always one side", figures.majority_accuracy, null, "base"),
-    figures.agreement_ceiling === null || figures.agreement_ceiling === undefined ? null
-      : shareRow("People's own majority", figures.agreement_ceiling, null, "base", "share of the votes that agree with it")));
+    peopleRow(figures)));
+}
+
+// What an accuracy can mean at most: how often one person's choice is that of the others' majority.
+function peopleRow(figures) {
+  const people = figures.human_agreement;
+  if (people?.ceiling !== null && people?.ceiling !== undefined) {
+    const alpha = people.alpha === null ? "" : `Krippendorff's alpha ${people.alpha.toFixed(2)}`;
+    return shareRow("People with each other", people.ceiling, people.ceiling_ci, "base", alpha);
+  }
+  if (figures.agreement_ceiling === null || figures.agreement_ceiling === undefined) return null;
+  return shareRow("People's own majority", figures.agreement_ceiling, null, "base", "share of the votes that agree with it");
 }
 
 // ---- is a probability what it says? ------------------------------------------------------------

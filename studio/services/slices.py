@@ -38,6 +38,35 @@ def votes_by_annotator(table: VoteTable) -> dict[str, Any]:
     }
 
 
+def human_agreement(table: VoteTable) -> dict[str, Any] | None:
+    """How far the snapshot's annotators agree on pairs that several judged; None without any.
+
+    `alpha` is Krippendorff's (1: as one, 0: as by chance); `ceiling` is how often one person's
+    choice is that of the others' majority: what an accuracy can mean at most.
+    """
+    import numpy as np
+
+    from studio.services import agreement
+
+    labels = table.of_purpose("label")
+    verdicts = labels.where(np.isin(labels.choice, JUDGING_CODES))
+    patterns = agreement.Patterns.of(verdicts.pair, verdicts.choice)
+    alpha, ceiling = agreement.alpha(patterns), agreement.human_ceiling(patterns)
+    if not alpha.is_known and not ceiling.is_known:
+        return None
+    return {
+        "pairs": alpha.num,
+        "alpha": alpha.value,
+        "alpha_ci": _interval(alpha.low, alpha.high),
+        "ceiling": ceiling.value,
+        "ceiling_ci": _interval(ceiling.low, ceiling.high),
+    }
+
+
+def _interval(low: float | None, high: float | None) -> list[float] | None:
+    return None if low is None or high is None else [low, high]
+
+
 def by_annotator(table: VoteTable, unseen: Unseen) -> dict[str, Any]:
     """How often the head agrees with each annotator's own verdicts on pairs it has not seen.
 

@@ -182,13 +182,14 @@ def _in_use(database: Database, settings: Settings, work: Work) -> predictions.I
 def _further_figures(
     database: Database, work: Work, unseen: predictions.Unseen, decision: promotion.Decision
 ) -> dict[str, Any]:
-    """Whose votes these are, slices by annotator and length, the comparison."""
+    """Whose votes these are, slices by annotator and length, how far people agree."""
     with database.read() as s:
         table = checkpoints.votes_of(s, work.project.id, work.snapshot)
     figures: dict[str, Any] = {
         "votes": slices.votes_by_annotator(table),
         "by_annotator": slices.by_annotator(table, unseen),
         "by_size": slices.by_size(work.pairs, unseen),
+        "human_agreement": slices.human_agreement(table),
     }
     if decision.comparison is not None:
         figures["comparison"] = decision.comparison

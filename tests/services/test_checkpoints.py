@@ -89,6 +89,9 @@ def test_detail_holds_slices_candidates_card_and_lineage(here: Workspace) -> Non
     assert slice_["accuracy"] == pytest.approx(figures["accuracy"])
     assert sum(candidate["chosen"] for candidate in shown["candidates"]) == 1
     assert "# Reward head" in shown["model_card"]
+    assert "190 votes by 1 annotator: `import:" in shown["model_card"]
+    assert "their agreement is not known" in shown["model_card"]
+    assert "Against checkpoint 1 on the same" in shown["model_card"]
     assert shown["snapshot"]["counts"]["votes"] == 190
     with pytest.raises(NotFound, match="77"):
         detail(here, 77)
@@ -231,3 +234,30 @@ def test_a_project_whose_lead_promotes_uses_no_head_until_then(
     here.run_here(training.request_run(here.database, here.project_id, "click"))
     compared = listed(here)[0]["comparison"]
     assert (compared["against"], compared["pairs"]) == (1, 60)
+
+
+def test_how_far_people_agree_is_told_where_several_judged(empty_workspace: Workspace) -> None:
+    here = empty_workspace
+    rows = [
+        {
+            "id": row["id"],
+            "prompt": row["prompt"],
+            "answers": [row["chosen"], row["rejected"]],
+            "votes": [
+                {"annotator": name, "choice": "b" if name == "bob" and number % 4 == 0 else "a"}
+                for name in ("ann", "bob", "cleo")
+            ],
+        }
+        for number, row in enumerate(kindness(40))
+    ]
+    here.project_id = here.add(rows)
+    here.run_here(training.request_run(here.database, here.project_id, "click"))
+    shown = detail(here, 1)
+    people = shown["figures"]["human_agreement"]
+    assert people["pairs"] == 40
+    assert 0.8 < people["ceiling"] < 1
+    assert people["ceiling_ci"][0] < people["ceiling"] < people["ceiling_ci"][1]
+    assert "On 40 pairs that several people judged: Krippendorff's alpha" in shown["model_card"]
+    assert {each["name"].rpartition(":")[2] for each in shown["votes"]["by"]} == {
+        "ann", "bob", "cleo",
+    }  # fmt: skip
