@@ -47,7 +47,7 @@ def build_app(
     from starlette.middleware.gzip import GZipMiddleware
 
     from studio import attempts as attempts_
-    from studio import checkpoint_routes, playground_routes, routes, sign_in
+    from studio import checkpoint_routes, export_routes, playground_routes, routes, sign_in
     from studio import sessions as sessions_
     from studio.tabs.page import build_blocks
     from studio.theme import CSS, HEAD, theme
@@ -63,6 +63,7 @@ def build_app(
     sessions = sessions or sessions_.Sessions(database, sessions_.read_secret(settings))
     app.include_router(sign_in.router(sessions, attempts or attempts_.Attempts(), cost))
     app.include_router(checkpoint_routes.router(database, settings))
+    app.include_router(export_routes.router(database, settings))
     app.include_router(playground_routes.router(database, settings, os.environ))
     gradio.mount_gradio_app(
         app,

@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_score(commands)
     _add_export(commands)
+    _add_backup(commands)
     _add_user(commands)
     _add_doctor(commands)
     return parser
@@ -182,6 +183,23 @@ def _add_import(commands: Parsers) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
     parser.add_argument(
+        "--column",
+        dest="columns",
+        metavar="FIELD=COLUMN",
+        action="append",
+        help="which column holds what, once for each (see docs/lead.md); `auto` proposes by name",
+    )
+    parser.add_argument(
+        "--answers",
+        dest="answers_rule",
+        choices=("all", "first", "neighbours", "one"),
+        default="all",
+        help="which pairs more than two answers to a prompt make (default: all)",
+    )
+    parser.add_argument(
+        "--refused", metavar="OUT", help="write every refused row there, as JSON lines"
+    )
+    parser.add_argument(
         "--reject-control-tokens",
         action="store_true",
         help="refuse rows whose text spells one of the backbone's control tokens",
@@ -266,6 +284,28 @@ def _add_export(commands: Parsers) -> None:
     _add_checkpoint(model)
     _add_device(model)
     model.add_argument("out", metavar="OUT", help="the directory to write; it must not exist")
+
+
+def _add_backup(commands: Parsers) -> None:
+    parser = _command(
+        commands,
+        "backup",
+        ("data", "back_up"),
+        "Write everything that people made to one file; works while the server runs.",
+    )
+    parser.add_argument(
+        "out",
+        metavar="OUT",
+        nargs="?",
+        help="the .tar.gz to write; it must not exist (default: one in DIR/backups)",
+    )
+    parser = _command(
+        commands,
+        "restore",
+        ("data", "restore"),
+        "Put a backup into an empty data directory and database.",
+    )
+    parser.add_argument("file", metavar="FILE", help="what `backup` wrote")
 
 
 def _add_user(commands: Parsers) -> None:

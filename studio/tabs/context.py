@@ -52,7 +52,7 @@ class TabContext:
 
 @dataclass(frozen=True)
 class TabHandle:
-    """A built tab: `refresh(project_id, request)` gives the values of `outputs` for that project."""
+    """A built tab: `refresh(project_id, request)` gives the values of its `outputs`."""
 
     tab: gr.Tab
     refresh: Callable[..., Any]
