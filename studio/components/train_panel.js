@@ -216,3 +216,13 @@ function draw() {
 }
 watch("value", draw);
 draw();
+
+// One part asks for news, every second while somebody looks: also where another tab has opened this
+// one, of which Gradio's tabs send no event. A tab that is not shown has no boxes on the page.
+const LOOK_EVERY_MS = 1000;
+if (props.part === "headline") {
+  const looking = setInterval(() => {
+    if (!element.isConnected) clearInterval(looking);
+    else if (!document.hidden && element.getClientRects().length) trigger("look");
+  }, LOOK_EVERY_MS);
+}

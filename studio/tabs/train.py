@@ -27,7 +27,6 @@ from studio.services import retrain, training
 from studio.services.errors import StudioError
 from studio.tabs.context import QUICK, TabContext, TabHandle, sentence, told
 
-TICK_S = 1
 PROMOTION = [
     ("Put it to use, unless it is significantly worse", "unless_worse"),
     ("Always put it to use", "always"),
@@ -47,7 +46,6 @@ def build(ctx: TabContext) -> TabHandle:
         plots = curves("train-curves")
         results = train_panel("results")
         rules, save, saved = _rules_form()
-        timer = gr.Timer(TICK_S, active=False)
     outputs = [headline, run, plots, results, start, stop]
 
     @told
@@ -112,24 +110,17 @@ def build(ctx: TabContext) -> TabHandle:
     shows = {"inputs": ctx.picker, "outputs": outputs, **QUICK}
     start.click(train, **shows)
     stop.click(cancel, **shows)
-    timer.tick(refresh, **shows)
+    headline.look(refresh, **shows)
     tab.select(refresh, **shows)
     tab.select(read_rules, ctx.picker, [*rules, saved], **QUICK)
     save.click(save_rules, [ctx.picker, *rules], saved, **QUICK)
     results.open_checkpoints(told(lambda: gr.Tabs(selected="checkpoints")), None, ctx.tabs, **QUICK)
-    ctx.tabs.select(_is_open, None, timer, **QUICK)
 
     @told
     def show(project_id: int | None, request: gr.Request) -> tuple[Any, ...]:
         return *refresh(project_id, request), *read_rules(project_id, request)
 
     return TabHandle(tab, show, [*outputs, *rules, saved])
-
-
-@told
-def _is_open(event: gr.SelectData) -> gr.Timer:
-    """Ask the database only while somebody looks."""
-    return gr.Timer(active=event.value == "Train")
 
 
 def _shown(ctx: TabContext, project_id: int) -> tuple[Any, ...]:
