@@ -99,7 +99,7 @@ def served(data_dir: Path) -> Iterator[tuple[str, Any]]:
 
     from db import runs
     from studio.app import build_app
-    from studio.services import importing, run_queue, training, workspace
+    from studio.services import importing, run_queue, train_job, training, workspace
     from studio.services.demo import demo_rows
     from studio.services.live_run import LiveRun
     from studio.settings import Settings
@@ -118,7 +118,8 @@ def served(data_dir: Path) -> Iterator[tuple[str, Any]]:
     with database.write() as s:
         runs.mark_running(s, run_id, 1, "benchmark", "cpu")
     with LiveRun(database, run_id, threading.Event()) as live:
-        training.execute(database, settings, run_id, live)
+        train_job.execute(database, settings, run_id, live)
+    run_queue.finish(database, run_id, "succeeded")
     config = uvicorn.Config(build_app(settings, database), port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
