@@ -50,7 +50,7 @@ function buildMap(answer, a, kind) {
   const best = h("span", { class: "rs-best" });
   const extremes = h("div", { class: "rs-extremes", "data-part": `extremes-${a}` });
   const warnings = answer.warnings.map((warning) => h("p", { class: "rs-warning" }, warning));
-  const root = h("article", { class: "rs-map", "aria-label": `Answer ${NAMES[a]}` },
+  const root = h("article", { class: "rs-map", "aria-label": `Heatmap of answer ${NAMES[a]}` },
     h("header", {}, h("h3", {}, `Answer ${NAMES[a]}`), reward, best), warnings, text, chips, extremes);
   spans[0]?.setAttribute("tabindex", "0");
   return { answer, kind, all, numInside: units.length, spans, root, text, start, reward, best, extremes };
