@@ -13,6 +13,7 @@ stages between come from the run's row, which another process reads every ten mi
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import threading
@@ -108,6 +109,8 @@ def main() -> None:
         {
             "judged_pairs": project.num_judged,
             "clicks": len(clicks),
+            # Of all that ran on the machine: fitting competes for its cores.
+            "load_average": [round(each, 1) for each in os.getloadavg()],
             "median_seconds_after_the_click": {
                 name: round(statistics.median(e[name] for e in clicks if name in e), 2)
                 for name in names
