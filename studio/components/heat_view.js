@@ -17,6 +17,14 @@ function answersShown() {
   return data.answers.map((answer, a) => differenceOf(answer, data.against.answers[a]) || answer);
 }
 
+// What benchmarks/bench_faithfulness.py found of heads that read the end token alone.
+const UNFAITHFUL = {
+  outcome: "Measured on held-out answers, taking out what this map marks moves the reward no more than taking out words "
+    + "at random: do not read it as a reason. Heads of the readouts mean and mean+last have maps that hold.",
+  token: "Measured on held-out answers, this map of a head that reads the end token alone holds weakly: test it by editing. "
+    + "Heads of the readouts mean and mean+last have maps that hold.",
+};
+
 function paint() {
   const inside = maps.flatMap((map) => map.all.slice(0, map.numInside).map((unit) => unit[view.reading]));
   const scale = scaleOf(inside.length ? inside : maps.flatMap((map) => map.all.map((unit) => unit[view.reading])));
@@ -27,9 +35,11 @@ function paint() {
     drawExtremes(a, view.reading, decimals);
   });
   const { explains } = props.readings.find((item) => item.key === view.reading);
-  const flat = view.reading === "contribution" && isFlat(maps.map((map) => map.answer));
-  part("explains").textContent = flat
-    ? `${explains} This head reads the end token alone, so no other token has a share.` : explains;
+  const flat = isFlat(maps.map((map) => map.answer));
+  const alone = flat && view.reading === "contribution" ? " This head reads the end token alone, so no other token has a share." : "";
+  part("explains").textContent = explains + alone;
+  part("caution").hidden = !flat;
+  part("caution").textContent = UNFAITHFUL[view.data.objective === "outcome" ? "outcome" : "token"];
   part("legend-low").textContent = `≤ ${signed(-scale, decimals)}`;
   part("legend-high").textContent = `≥ ${signed(scale, decimals)}`;
   part("legend").setAttribute("aria-label",

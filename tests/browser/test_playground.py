@@ -54,7 +54,7 @@ def test_typed_answers_are_scored_ranked_and_read_back_exactly_and_edits_are_fol
     open_page: OpenPage, studio: Studio, complaints: object
 ) -> None:
     complaints.allow("400 (Bad Request)")  # type: ignore[attr-defined]
-    trained = studio.console("train", "--project", "demo", "--json")
+    trained = studio.console("train", "--project", "demo", "--json", timeout=400)
     assert trained.returncode == 0, trained.stderr
     page = playground(open_page("/?project=1"))
     score(page)

@@ -169,8 +169,10 @@ def test_a_head_that_reads_the_end_token_alone_starts_with_the_change(show: Show
     for answer in comparison["answers"]:
         for token in answer["tokens"][:-1]:
             token["contribution"] = 0.0
+    comparison["objective"] = "outcome"
     page = show(comparison=comparison)
     expect(page.get_by_role("radio", name="Change")).to_be_checked()
+    expect(page.locator('[data-part="caution"]')).to_contain_text("do not read it as a reason")
     page.get_by_role("radio", name="Contribution").check(force=True)
     expect(page.locator('[data-part="explains"]')).to_contain_text("reads the end token alone")
 
