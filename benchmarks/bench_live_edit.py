@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -197,7 +198,12 @@ def main() -> None:
     print("key to painted heatmap          ", page)
     record(
         "live_edit",
-        {"edits": options.edits, "encoding": encoding, "key_to_paint": page},
+        {
+            "edits": options.edits,
+            "load_average_1min": os.getloadavg()[0],  # the times mean little where others compute
+            "encoding": encoding,
+            "key_to_paint": page,
+        },
         "torch",
         "transformers",
         "gradio",

@@ -1,34 +1,17 @@
 """The diverging scale of the heatmaps: PuOr, symmetric about zero, safe for colour-blind eyes.
 
-Scores become one of 25 levels (−12 … 0 … +12). Each level has a colour for light pages and one for
+Scores become one of 25 levels (−12 … 0 … +12; heat_units.js says which). Each level has a colour for light pages and one for
 dark pages, picked so that the page's text colour on it has a contrast of at least 4.5 : 1:
 light pages mix towards light orange and light purple, dark pages towards deep ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 NUM_LEVELS = 12
 # (negative end, middle, positive end, text). Orange is negative, purple positive, as in PuOr.
 LIGHT_SCALE = ("#e08214", "#ffffff", "#9d90cb", "#1c1e22")
 DARK_SCALE = ("#a85205", "#1b1e22", "#6b54a8", "#f4f2ee")
 SCALE_QUANTILE = 0.98
-
-
-def level(score: float | None, scale: float) -> int:
-    """The level of a score: 0 only for (almost) nothing, ±12 at ±scale and beyond."""
-    if score is None or scale <= 0:
-        return 0
-    return max(-NUM_LEVELS, min(NUM_LEVELS, round(NUM_LEVELS * score / scale)))
-
-
-def scale_of(scores: Iterable[float | None]) -> float:
-    """Where the scale ends: the 98th percentile of |score|: one outlier does not pale all."""
-    sizes = sorted(abs(score) for score in scores if score is not None)
-    if not sizes or sizes[-1] == 0:
-        return 1.0
-    return sizes[min(len(sizes) - 1, int(SCALE_QUANTILE * len(sizes)))] or sizes[-1]
 
 
 def mix(start: str, end: str, share: float) -> str:

@@ -9,10 +9,8 @@ from studio.components.colours import (
     LIGHT_SCALE,
     NUM_LEVELS,
     contrast,
-    level,
     palette,
     palette_css,
-    scale_of,
 )
 from studio.theme import DARK, LIGHT
 
@@ -29,27 +27,6 @@ def test_neighbouring_levels_differ_and_the_middle_is_the_pages_surface(is_dark:
     colours = palette(is_dark)
     assert len(set(colours.values())) == 2 * NUM_LEVELS + 1
     assert colours[0] == (DARK if is_dark else LIGHT)["surface"]
-
-
-def test_levels_are_symmetric_about_zero_and_end_at_the_scale() -> None:
-    assert level(0.0, 2.0) == 0
-    assert level(None, 2.0) == 0
-    assert level(2.0, 2.0) == NUM_LEVELS
-    assert level(-3.5, 2.0) == -NUM_LEVELS
-    assert all(level(x / 10, 2.0) == -level(-x / 10, 2.0) for x in range(30))
-
-
-def test_one_outlier_does_not_stretch_the_scale() -> None:
-    assert scale_of([*([0.1, -0.1] * 100), 50.0]) == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize("scores", [[], [None], [0.0, 0.0]])
-def test_nothing_to_colour_still_gives_a_scale(scores: list[float | None]) -> None:
-    assert scale_of(scores) == 1.0
-
-
-def test_mostly_zero_scores_still_have_a_scale_above_zero() -> None:
-    assert scale_of([0.0] * 99 + [0.5]) > 0
 
 
 def test_every_level_has_a_rule_for_light_and_dark() -> None:
