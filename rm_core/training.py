@@ -257,16 +257,27 @@ def load_features(
         keys = store.keys_for(info, config.dtype, config.limits, answers)
         summaries = store.summaries(keys, layer)
         if summaries.damaged:
-            raise FeatureStoreError(
-                f"{len(summaries.damaged)} records of the feature store were damaged and have "
-                "been dropped; run again to encode those answers anew."
-            )
+            raise _damaged(len(summaries.damaged))
         sides += [summaries.mean, summaries.end]
         if config.needs_token_states:
             by_key = dict(store.token_states(keys, layer))
+            _check_whole(keys, by_key)
             states[number] = [by_key[key] for key in keys]
     mean_a, end_a, mean_b, end_b = sides
     return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1])
+
+
+def _check_whole(keys: Sequence[str], by_key: dict[str, np.ndarray]) -> None:
+    missing = {key for key in keys if key not in by_key}
+    if missing:
+        raise _damaged(len(missing))
+
+
+def _damaged(count: int) -> FeatureStoreError:
+    return FeatureStoreError(
+        f"{count} records of the feature store were damaged and have been dropped; run again to "
+        "encode those answers anew."
+    )
 
 
 def recipe_for(config: TrainConfig, readout: Readout) -> Recipe:

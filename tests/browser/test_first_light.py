@@ -72,7 +72,12 @@ def test_label_then_train_then_heatmap(loaded: Page, studio: Studio) -> None:
 
 
 def label_all(page: Page, studio: Studio) -> None:
-    """Judge every open pair with the keyboard; the row is there once the page says saved."""
+    """Judge every open pair with the keyboard; the row is there once the page says saved.
+
+    In plain text: rendered as Markdown, an answer's own characters could not be compared.
+    """
+    expect(page.locator(CARD)).to_have_attribute("data-state", "pair")
+    page.keyboard.press("t")
     for number, key in enumerate(("1", "6", "4"), start=1):
         expect(page.locator(CARD)).to_have_attribute("data-state", "pair")
         showing = page.locator(CARD).get_attribute("data-showing")
@@ -87,7 +92,7 @@ def label_all(page: Page, studio: Studio) -> None:
         )
         assert len(rows) == 1
         choice, left_side, strength, text_a, text_b = rows[0]
-        assert left == (text_a if left_side == "a" else text_b)
+        assert left.strip() == (text_a if left_side == "a" else text_b).strip()
         other = "b" if left_side == "a" else "a"
         assert (choice, strength) == {1: (left_side, 3), 2: (other, 2), 3: ("tie", None)}[number]
     expect(page.locator(CARD)).to_have_attribute("data-state", "empty")
@@ -116,8 +121,8 @@ def train(page: Page, studio: Studio) -> None:
 def look_at_the_heatmap(page: Page) -> None:
     page.get_by_role("tab", name="Playground", exact=True).click()
     page.get_by_label("Prompt", exact=True).fill("Say hello.")
-    page.get_by_label("Answer A").fill(UNUSUAL)
-    page.get_by_label("Answer B").fill("No.")
+    page.get_by_label("Answer A", exact=True).fill(UNUSUAL)
+    page.get_by_label("Answer B", exact=True).fill("No.")
     page.get_by_role("button", name="Score", exact=True).click()
     expect(page.locator(".rs-heat")).to_contain_text("scored lower than", timeout=120_000)
     texts = page.locator(".rs-tokens").evaluate_all("nodes => nodes.map(n => n.textContent)")
