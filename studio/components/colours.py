@@ -1,8 +1,8 @@
 """The diverging scale of the heatmaps: PuOr, symmetric about zero, safe for colour-blind eyes.
 
-Scores become one of 25 levels (−12 … 0 … +12; heat_units.js says which). Each level has a colour for light pages and one for
-dark pages, picked so that the page's text colour on it has a contrast of at least 4.5 : 1:
-light pages mix towards light orange and light purple, dark pages towards deep ones.
+Scores become one of 25 levels (−12 … 0 … +12, see heat_units.js). Each level has a colour for
+light pages and one for dark pages, picked so that the page's text colour on it has a contrast of at
+least 4.5 : 1: light pages mix towards light orange and light purple, dark pages towards deep ones.
 """
 
 from __future__ import annotations
