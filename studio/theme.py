@@ -176,26 +176,21 @@ body { background: var(--rs-bg); }
 .rs-columns { gap: 12px; flex-wrap: wrap; }
 .rs-columns > * { flex: 1 1 210px; max-width: 330px; }
 .rs-line { align-items: center; gap: 12px; }
-#playground-notice, #guidelines-result { min-width: min(340px, 100%); }
+#guidelines-result { min-width: min(340px, 100%); }
 .rs-compact > * { flex-grow: 0 !important; }
-.rs-unready { align-items: center; gap: 12px; }
 .rs-h h2 { font-size: 1.125rem !important; font-weight: 600 !important;
   margin: 14px 0 0 !important; }
 .gradio-container .form { border: 0; background: none; gap: 14px; overflow: visible; }
 .gradio-container .block:has(> label, > fieldset) { overflow: visible !important; }
 .gradio-container :is(input, textarea):focus-visible { outline-offset: -2px; }
 /* Boxes without a label of their own have no frame from Gradio. */
-.gradio-container :is(#pair-number, #system-prompt, #guidelines-box, #rule-count, #rule-cron)
+.gradio-container :is(#guidelines-box, #rule-count, #rule-cron)
   :is(input, textarea),
 .gradio-container :is(#project-picker, #archived-picker, #rule-timezone) .wrap {
   border: 1px solid var(--rs-line-strong) !important; border-radius: 8px;
   background: var(--rs-surface); }
 .gradio-container :is(#project-picker, #archived-picker, #rule-timezone) input {
   padding-inline: 10px; }
-.rs-earlier { background: var(--rs-surface); border: 1px solid var(--rs-line); border-radius: 12px;
-  padding: 12px 16px; gap: 6px; }
-#earlier-turns { max-height: 30vh; overflow: auto !important; }
-#forget-turns { align-self: flex-start; width: auto; flex-grow: 0; }
 #import-file { background: var(--rs-surface); border: 1px dashed var(--rs-line-strong) !important;
   border-radius: 10px; }
 /* One slim line, the arrow before the words: ▸ closed, ▾ open. */

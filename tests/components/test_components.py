@@ -9,11 +9,6 @@ import gradio as gr
 import pytest
 
 from studio.components import assets
-from studio.components.conversation import (
-    conversation,
-    conversation_messages,
-    conversation_value,
-)
 from studio.components.curves import curves, curves_value
 from studio.components.data_table import data_table, table_value
 from studio.components.history import history
@@ -41,7 +36,6 @@ MAKERS = [
     vote_card,
     history,
     token_heatmap,
-    lambda: conversation("c"),
     lambda: notice("n"),
     lambda: data_table("t", "T"),
     lambda: train_panel("run"),
@@ -92,14 +86,6 @@ def test_the_card_names_its_projects_routes_and_nothing_without_a_project() -> N
     assert json.loads(vote_card_value(7))["base"] == "/api/projects/7/label"
     assert vote_card_value(7, "ann") != vote_card_value(7, "ben")
     assert vote_card_value(None) == ""
-
-
-def test_messages_survive_the_way_through_the_page() -> None:
-    messages = [{"role": "user", "content": "<b>`${x}`</b>\n你好"}]
-    value = conversation_value(messages)
-    assert "<" not in value
-    assert conversation_messages(value) == messages
-    assert conversation_messages("") == []
 
 
 def test_a_notice_without_text_is_empty() -> None:
