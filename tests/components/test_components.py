@@ -149,7 +149,7 @@ def test_a_run_at_work_moves_only_its_own_part_of_the_page() -> None:
 
 def test_a_failure_is_shown_with_its_log_until_something_newer_ran() -> None:
     failed = dict(status()["recent"][0], status="failed", error="out of disk")
-    shown = json.loads(run_value(status(recent=[failed]), "last line"))["failed"]
+    shown = json.loads(run_value(status(recent=[failed]), failed_log="last line"))["failed"]
     assert shown["log"] == "last line"
     later = [dict(status()["recent"][0], id=5), failed]
     assert json.loads(run_value(status(recent=later)))["failed"] is None
