@@ -396,5 +396,9 @@ document.addEventListener("visibilitychange", () => {
   if (queue && element.isConnected && document.visibilityState === "visible") queue.retryNow();
 });
 window.addEventListener("online", () => queue?.retryNow());
+// Coming back to the tab: guidelines, reasons and aspects may have been changed meanwhile.
+new IntersectionObserver(([card]) => {
+  if (card.isIntersecting && queue?.settings) queue.fetchSettings();
+}).observe(element);
 watch("value", open);
 open();
