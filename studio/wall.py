@@ -25,7 +25,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
 # The pages by which one comes by a session; a probe's route, which tells nothing.
-PUBLIC = re.compile(r"/sign-in|/sign-in\.css|/join/[^/]+|/api/health")
+# The theme holds colours alone; a page whose session ends while it loads still asks for it.
+PUBLIC = re.compile(r"/sign-in|/sign-in\.css|/theme\.css|/join/[^/]+|/api/health")
 FORMS = re.compile(r"/sign-in|/sign-out|/password|/join/[^/]+")
 # Parts of Gradio that no page of ours uses; some of them have no sign-in of their own.
 CLOSED = re.compile(

@@ -30,7 +30,7 @@ WORDS = "correct horse"
 PUBLIC = "http://studio.example.org"
 FORM = {"origin": PUBLIC, "content-type": "application/x-www-form-urlencoded"}
 # Without a session these answer, and nothing else does.
-OPEN = {"/sign-in", "/sign-in.css", "/join/{token}", "/api/health"}
+OPEN = {"/sign-in", "/sign-in.css", "/theme.css", "/join/{token}", "/api/health"}
 # Routes beside Gradio's that a person without any role may ask, and why.
 FOR_EVERYBODY = {
     "/api/health": "a probe; tells nothing",
