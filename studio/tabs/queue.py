@@ -64,10 +64,10 @@ def build(ctx: TabContext) -> TabHandle:
         return notice_value(state_of(settings)), *values_of(settings), "", "", ""
 
     @told
-    def show_state(project_id: int | None, request: gr.Request) -> str:
+    def show_state(project_id: int | None, request: gr.Request) -> Any:
         """Coming back to the tab leaves what is being written alone."""
         if project_id is None or not ctx.person(request).may(project_id, "lead"):
-            return ""
+            return gr.skip()
         return notice_value(state_of(queue_settings.get(ctx.database, project_id)))
 
     @told
