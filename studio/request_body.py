@@ -11,13 +11,19 @@ from starlette.exceptions import HTTPException
 MAX_BODY_BYTES = 1_000_000
 
 
-async def json_body(request: Request) -> dict[str, Any]:
-    """The request's JSON object, read no further than it may be long."""
+async def limited_body(request: Request, max_bytes: int) -> bytes:
+    """The request's body, read no further than it may be long."""
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is longer than {MAX_BODY_BYTES} bytes.")
+        if len(received) > max_bytes:
+            raise HTTPException(413, f"the body is longer than {max_bytes} bytes.")
+    return bytes(received)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The request's JSON object."""
+    received = await limited_body(request, MAX_BODY_BYTES)
     try:
         body = json.loads(received or b"{}")
     except ValueError as error:

@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from studio import pages
 from studio.attempts import Attempts
 from studio.identity import current_person
+from studio.request_body import limited_body
 from studio.services import accounts, invitations
 from studio.services.errors import StudioError
 from studio.services.names import name_key
@@ -249,12 +250,8 @@ def _address(request: Request) -> str:
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a form of ours, read no further than one can be long."""
-    received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_FORM_BYTES:
-            raise HTTPException(413, f"the form is longer than {MAX_FORM_BYTES} bytes.")
+    """The fields of a form of ours."""
+    received = await limited_body(request, MAX_FORM_BYTES)
     try:
         fields = parse_qsl(received.decode("utf-8"), keep_blank_values=True, max_num_fields=20)
     except ValueError as error:

@@ -186,11 +186,12 @@ body { background: var(--rs-bg); }
 /* Boxes without a label of their own have no frame from Gradio. */
 .gradio-container :is(#guidelines-box, #rule-count, #rule-cron)
   :is(input, textarea),
-.gradio-container :is(#project-picker, #archived-picker, #rule-timezone) .wrap {
+.gradio-container :is(#project-picker, #archived-picker, #rule-timezone, #answers-rule,
+  #import-columns) .wrap {
   border: 1px solid var(--rs-line-strong) !important; border-radius: 8px;
   background: var(--rs-surface); }
-.gradio-container :is(#project-picker, #archived-picker, #rule-timezone) input {
-  padding-inline: 10px; }
+.gradio-container :is(#project-picker, #archived-picker, #rule-timezone, #answers-rule,
+  #import-columns) .wrap input { padding-inline: 10px; }
 #import-file { background: var(--rs-surface); border: 1px dashed var(--rs-line-strong) !important;
   border-radius: 10px; }
 /* One slim line, the arrow before the words: ▸ closed, ▾ open. */
@@ -208,6 +209,7 @@ body { background: var(--rs-bg); }
 #export-commands .icon-button-wrapper { top: 30px; right: 6px; border: 0; }
 #export-commands textarea { font-family: var(--font-mono); font-size: 0.875rem; }
 .gradio-container button { min-height: 40px; }
+.gradio-container .reset-button { min-height: 0; }
 @keyframes rs-slide { from { margin-inline-start: 0; } to { margin-inline-start: 70%; } }
 footer { display: none !important; }
 :focus-visible { outline: 2px solid var(--rs-accent); outline-offset: 2px; }

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from db.engine import Database
-    from db.models import Project
 
 MAX_LIMIT = 100
 MAX_QUERY = 500
@@ -199,36 +198,21 @@ def revise(
                 "was not stored; reload your history and revise what stands now"
             )
         else:
-            new = _revision(old, given | beside, choice, project, now)
+            new = labelling.new_vote(
+                given | beside,
+                choice,
+                old,
+                old.showing_id,
+                project.guidelines_version,
+                now,
+                revises=old.id,
+            )
             status = _replace(s, old, new, now)
         told = reveal(s, old.pair_id, left_side)
     return labelling.answer_to_vote(
         database, project_id, annotator, now,
         {"status": status, "vote_id": given["vote_id"], "reveal": told, "set_aside": set_aside},
     )  # fmt: skip
-
-
-def _revision(
-    old: Vote, given: Mapping[str, Any], choice: str, project: Project, now: datetime
-) -> Vote:
-    return Vote(
-        id=given["vote_id"],
-        project_id=old.project_id,
-        pair_id=old.pair_id,
-        showing_id=old.showing_id,
-        annotator=old.annotator,
-        purpose=old.purpose,
-        choice=choice,
-        strength=given["strength"],
-        left_side=old.left_side,
-        reasons=given["reasons"],
-        aspects=given["aspects"],
-        comment=given["comment"],
-        duration_ms=given["duration_ms"],
-        guidelines_version=project.guidelines_version,
-        created_at=now,
-        revises=old.id,
-    )
 
 
 def _replace(s: Session, old: Vote, new: Vote, now: datetime) -> str:

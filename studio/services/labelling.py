@@ -169,7 +169,8 @@ def cast_vote(
             check_resent(earlier, annotator, given, choice, showing_id=showing.id)
             status = "duplicate"
         else:
-            new = _new_vote(given, beside, choice, showing, project.guidelines_version, now)
+            version = project.guidelines_version
+            new = new_vote(given | beside, choice, showing, showing.id, version, now)
             status = _store(s, new, showing, now)
         told = reveal(s, showing.pair_id, showing.left_side)
     return answer_to_vote(
@@ -190,30 +191,33 @@ def answer_to_vote(
     return {**answer, "progress": progress(database, project_id, annotator, now=now)}
 
 
-def _new_vote(
+def new_vote(
     given: Mapping[str, Any],
-    beside: Mapping[str, Any],
     choice: str,
-    showing: Selection,
+    on: Selection | Vote,
+    showing_id: int | None,
     guidelines_version: int,
     now: datetime,
+    revises: str | None = None,
 ) -> Vote:
+    """The row of a verdict with what was given beside it, on a showing or on an earlier vote."""
     return Vote(
         id=given["vote_id"],
-        project_id=showing.project_id,
-        pair_id=showing.pair_id,
-        showing_id=showing.id,
-        annotator=showing.annotator,
-        purpose=showing.purpose,
+        project_id=on.project_id,
+        pair_id=on.pair_id,
+        showing_id=showing_id,
+        annotator=on.annotator,
+        purpose=on.purpose,
         choice=choice,
         strength=given["strength"],
-        left_side=showing.left_side,
-        reasons=beside["reasons"],
-        aspects=beside["aspects"],
+        left_side=on.left_side,
+        reasons=given["reasons"],
+        aspects=given["aspects"],
         comment=given["comment"],
         duration_ms=given["duration_ms"],
         guidelines_version=guidelines_version,
         created_at=now,
+        revises=revises,
     )
 
 

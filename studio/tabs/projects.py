@@ -25,7 +25,7 @@ COLUMNS = [
     "Votes imported",
     "",
 ]
-GUIDELINES_HINT = "What makes an answer better? Annotators read this above every pair."
+GUIDELINES_HINT = "What makes an answer better? Annotators read this beside every pair."
 
 
 def build(ctx: TabContext) -> TabHandle:

@@ -163,6 +163,8 @@ def _main(database_url: str, project_ids: list[int]) -> None:
             uvicorn.Server(config).run()
             os._exit(0)
         print(pid, flush=True)
+    # Whoever asked is gone, perhaps killed: its servers must not outlive it.
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
