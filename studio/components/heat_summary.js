@@ -13,7 +13,8 @@ function percent(probability) {
 function termsOf(answer, reading) {
   const { units, ends } = unitsOf(answer, "phrase");
   return [
-    ...units.map((unit) => ({ text: unit.text, amount: unit[reading], first: unit.first })),
+    // A line break of its own is no end token, which alone has no text.
+    ...units.map((unit) => ({ text: unit.text.trim() || "↵", amount: unit[reading], first: unit.first })),
     { text: "", amount: ends.reduce((sum, unit) => sum + unit[reading], 0), first: null },
   ];
 }
@@ -29,12 +30,11 @@ function reasons(low, high, answers) {
   const net = new Map();
   const add = (index, sign) => {
     for (const { text, amount, first } of termsOf(answers[index], reading)) {
-      const key = text.trim();
-      const term = net.get(key) || { text: key, effect: 0, amounts: {}, places: {} };
+      const term = net.get(text) || { text, effect: 0, amounts: {}, places: {} };
       term.effect += sign * amount;
       term.amounts[index] = (term.amounts[index] || 0) + amount;
       term.places[index] ??= first;
-      net.set(key, term);
+      net.set(text, term);
     }
   };
   add(high, 1);

@@ -197,6 +197,25 @@ def test_the_sentence_names_what_made_the_answer_lower_and_leads_there(show: Sho
     assert page.locator(".t:focus").count() == 1
 
 
+def test_the_end_token_is_told_by_its_own_share_and_not_with_line_breaks(show: Show) -> None:
+    comparison = comparison_of("One line.\n\nTwo lines.", "Short.")
+    shares = {"One line.\n": 0.001, "\n": 0.03, "Two lines.": 0.001, "": 0.1}
+    at = 0
+    tokens = []
+    for text, share in shares.items():
+        end = at + len(text)
+        token = {"text": text, "start": at, "end": end, "value": 0.1, "contribution": share}
+        tokens.append(token | {"pieces": []})
+        at = end
+    best, worst = comparison["answers"]
+    best |= {"tokens": tokens, "reward": sum(shares.values())}
+    worst["tokens"][-1]["contribution"] = -0.5
+    worst["reward"] = sum(token["contribution"] for token in worst["tokens"])
+    page = show(comparison=comparison)
+    summary = page.locator('[data-part="summary"]')
+    expect(summary).to_contain_text("how its end token is read (−0.50 against +0.10)")
+
+
 def test_pictures_are_made_in_the_browser(show: Show) -> None:
     page = show(MIXED + CODE, "other")
     with page.expect_download() as download:
