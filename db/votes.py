@@ -17,8 +17,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.aggregation import RULE_VERSION, TRAINING, Merged, Rules, merge
-from db.content import select_pairs
 from db.models import JUDGING, Pair, Project, Snapshot, Vote
+from db.pair_texts import select_pairs
 from db.projects import count_pairs
 from db.slots import LABEL
 from db.snapshot_ids import holds

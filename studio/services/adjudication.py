@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from db import adjudications, audit, content, projects, votes
+from db import adjudications, audit, pair_texts, projects, votes
 from db.models import FILLING, Pair, Vote, utc_now
 from studio.services.errors import Conflict, NotFound, UsageError
 from studio.services.projects import is_storable
@@ -36,7 +36,7 @@ def open_pair(database: Database, project_id: int, pair_id: int) -> dict[str, An
     Texts come plain and as HTML to show. What a vote was shown is `left_side`.
     """
     with database.read() as s:
-        pair = content.get_pair(s, project_id, pair_id)
+        pair = pair_texts.get_pair(s, project_id, pair_id)
         if pair is None:
             raise NotFound(f"there is no pair {pair_id} in this project; choose one from the lists")
         row = s.get_one(Pair, pair_id)
@@ -150,7 +150,7 @@ def list_adjudicated(database: Database, project_id: int) -> list[dict[str, Any]
 def first_words(database: Database, project_id: int, pair_ids: list[int]) -> dict[int, str]:
     """The beginning of the last user turn of each pair, by which people know it again."""
     with database.read() as s:
-        pairs = content.get_pairs(s, project_id, pair_ids)
+        pairs = pair_texts.get_pairs(s, project_id, pair_ids)
     return {pair_id: _beginning(pair.messages) for pair_id, pair in pairs.items()}
 
 

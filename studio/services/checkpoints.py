@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from db import audit, content, runs, snapshots
+from db import audit, pair_texts, runs, snapshots
 from db import checkpoints as queries
 from db.models import Checkpoint, Pair, Snapshot, TrainingRun
 from studio.services import curve_job, predictions, slices
@@ -221,8 +221,8 @@ def _flipped(s: Session, unseen: predictions.Unseen) -> dict[str, Any]:
 
 
 def _texts(s: Session, pair_ids: list[int]) -> dict[int, dict[str, Any]]:
-    statement = content.select_pairs().where(Pair.id.in_(pair_ids))
-    found = [content.PairText(*row) for row in s.execute(statement)]
+    statement = pair_texts.select_pairs().where(Pair.id.in_(pair_ids))
+    found = [pair_texts.PairText(*row) for row in s.execute(statement)]
     return {
         pair.pair_id: {
             "messages": pair.messages,

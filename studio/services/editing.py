@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from db import content, slots, votes
+from db import content, pair_texts, slots, votes
 from db.models import Vote, utc_now
 from studio.services import labelling
 from studio.services.errors import Conflict, UsageError
@@ -91,7 +91,7 @@ def _checked(edit: Mapping[str, Any]) -> _Edit:
 
 
 def _check_resent(s: Session, earlier: Vote, annotator: str, given: _Edit) -> None:
-    pair = content.get_pair(s, earlier.project_id, earlier.pair_id)
+    pair = pair_texts.get_pair(s, earlier.project_id, earlier.pair_id)
     assert pair is not None
     text = pair.response_a if earlier.choice == "a" else pair.response_b
     if earlier.annotator != annotator or earlier.showing_id is not None or text != given.text:
@@ -102,7 +102,7 @@ def _check_resent(s: Session, earlier: Vote, annotator: str, given: _Edit) -> No
 
 def _check_changed(s: Session, project_id: int, pair_id: int, side: str, text: str) -> None:
     """A browser's text box changes line ends by itself; that alone is no edit."""
-    pair = content.get_pair(s, project_id, pair_id)
+    pair = pair_texts.get_pair(s, project_id, pair_id)
     assert pair is not None
     parent = pair.response_a if side == "a" else pair.response_b
     if _compared(text) == _compared(parent):

@@ -15,7 +15,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from db import content, projects, runs, upcoming, votes
+from db import pair_texts, projects, runs, upcoming, votes
 from db.models import Pair
 from studio.services import backbones, wakeup
 from studio.services.errors import StudioError
@@ -225,11 +225,11 @@ def _answers(database: Database, project_id: int) -> list[Answer]:
         merged = votes.merged(s, project_id)
         judged = set(merged.pair[merged.has_target].tolist())
         rows = s.execute(
-            content.select_pairs().where(Pair.project_id == project_id).order_by(Pair.prompt_id)
+            pair_texts.select_pairs().where(Pair.project_id == project_id).order_by(Pair.prompt_id)
         )
-        pairs = [content.PairText(*row) for row in rows]
+        pairs = [pair_texts.PairText(*row) for row in rows]
     last = len(soon)
-    by_prompt: dict[int, list[content.PairText]] = {}
+    by_prompt: dict[int, list[pair_texts.PairText]] = {}
     for pair in sorted(
         pairs, key=lambda each: (soon.get(each.pair_id, last), each.pair_id not in judged)
     ):

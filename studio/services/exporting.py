@@ -23,11 +23,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from db import content, votes
+from db import pair_texts, votes
 from db.aggregation import Verdict
-from db.content import PairText
 from db.engine import Database
 from db.models import Vote
+from db.pair_texts import PairText
 from studio.services import projects
 from studio.services.errors import Conflict, UsageError
 
@@ -128,7 +128,7 @@ def _rows(
     left_out: Counter[str],
 ) -> Iterator[Row]:
     """The rows to write; of the rest, the reason is counted."""
-    for chunk in content.iter_pairs(s, project_id, CHUNK):
+    for chunk in pair_texts.iter_pairs(s, project_id, CHUNK):
         by_pair = votes.standing_votes(s, [pair.pair_id for pair in chunk])
         for pair in chunk:
             of_pair = by_pair.get(pair.pair_id, [])

@@ -28,11 +28,12 @@ Rows = Iterator[tuple[int, "dict[str, Any] | UnreadableRow"]]
 
 
 class UnreadableRow:
-    """A row that could not be read: a short reason, to be counted, and what was seen."""
+    """A row that could not be read: a short reason, to be counted, what was seen, and the row."""
 
-    def __init__(self, reason: str, seen: str = "") -> None:
+    def __init__(self, reason: str, seen: str = "", row: dict[str, Any] | None = None) -> None:
         self.reason = reason
         self.seen = printable(seen)
+        self.row = row  # None where it is no row at all
 
 
 def printable(text: str) -> str:

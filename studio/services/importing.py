@@ -141,7 +141,7 @@ def _mapped(rows: Rows, columns: Mapping[str, str]) -> Rows:
         try:
             yield number, import_mapping.mapped_row(row, columns)
         except RowRefused as refused:
-            yield number, UnreadableRow(refused.reason, refused.seen)
+            yield number, UnreadableRow(refused.reason, refused.seen, row)
 
 
 def add_rows(
@@ -222,7 +222,7 @@ def _parsed_rows(
             told = time.monotonic()
             report(f"{outcome.rows} rows read, {outcome.num_refused} refused")
         if isinstance(row, UnreadableRow):
-            outcome.refuse(number, row.reason, row.seen)
+            outcome.refuse(number, row.reason, row.seen, row.row)
             continue
         try:
             parsed = row_pairs(row)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from db import checkpoints, content, projects, votes
+from db import checkpoints, pair_texts, projects, votes
 from db.models import JUDGING, Checkpoint, Pair, Vote
 from studio.services import scoring
 from studio.services.backbones import told_plainly
@@ -210,12 +210,12 @@ def project_pair(database: Database, project_id: int, wanted: int | str) -> dict
     """A pair of the project by its id, `random`, or `disputed`: with what people said of it."""
     with database.read() as s:
         if wanted == "random":
-            pair_id = content.random_pair_id(s, project_id, random.random())
+            pair_id = pair_texts.random_pair_id(s, project_id, random.random())
         elif wanted == "disputed":
             pair_id = _disputed_pair_id(s, project_id)
         else:
             pair_id = int(wanted)
-        pair = content.get_pair(s, project_id, pair_id) if pair_id is not None else None
+        pair = pair_texts.get_pair(s, project_id, pair_id) if pair_id is not None else None
         if pair is None:
             raise NotFound(_no_pair(wanted))
         choices = Counter(

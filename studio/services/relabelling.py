@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from db import checkpoints, content, projects, votes
+from db import checkpoints, pair_texts, projects, votes
 from db.aggregation import Merged
 from studio.services import backbones, predictions
 from studio.services.errors import StudioError
 
 if TYPE_CHECKING:
-    from db.content import PairText
     from db.engine import Database
+    from db.pair_texts import PairText
     from rm_core.checkpoint import Checkpoint as SavedHead
     from rm_core.pairs import PreferencePair
     from studio.settings import Settings
@@ -138,7 +138,7 @@ def _known(directory: Path, sha256: str) -> dict[int, Prediction]:
 
 def _texts(s: Session, project_id: int, pair_ids: list[int]) -> Iterator[list[PairText]]:
     for start in range(0, len(pair_ids), AT_ONCE):
-        yield list(content.get_pairs(s, project_id, pair_ids[start : start + AT_ONCE]).values())
+        yield list(pair_texts.get_pairs(s, project_id, pair_ids[start : start + AT_ONCE]).values())
 
 
 def _from_features(

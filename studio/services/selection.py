@@ -17,7 +17,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from db import checkpoints, content, projects, rankings
+from db import checkpoints, pair_texts, projects, rankings
 from db.rankings import Ranked
 from studio.services import backbones
 from studio.services.choosing import SCORED
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from db.content import PairText
     from db.engine import Database
     from db.models import Checkpoint, Project
+    from db.pair_texts import PairText
     from studio.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def rank_queue(database: Database, settings: Settings, project_id: int) -> Ranki
         newest = checkpoints.newest_promoted(s, project_id)
         num_candidates = rankings.count_candidates(s, project_id)
         ids = rankings.candidates(s, project_id, _chance.random(), MAX_CANDIDATES)
-        pairs = list(content.get_pairs(s, project_id, ids).values())
+        pairs = list(pair_texts.get_pairs(s, project_id, ids).values())
         out = rankings.pending(s, project_id, ids)
     wanted = project.queue_strategy
     known: dict[str, Any] = {

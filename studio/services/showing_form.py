@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from db import content
+from db import pair_texts
 from studio.services.rendering import render_markdown
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def describe(
     s: Session, project_id: int, shown: Sequence[Selection], lease_until: datetime
 ) -> list[dict[str, Any]]:
     """The showings with plain texts; `with_html` adds the rest."""
-    pairs = content.get_pairs(s, project_id, [each.pair_id for each in shown])
+    pairs = pair_texts.get_pairs(s, project_id, [each.pair_id for each in shown])
     described = []
     for each in shown:
         pair = pairs[each.pair_id]
@@ -63,7 +63,7 @@ def rendered(text: str) -> dict[str, str]:
 
 def reveal(s: Session, pair_id: int, left_side: str) -> dict[str, str | None]:
     """Where the answers came from; told after the vote only."""
-    source_a, source_b = content.get_sources(s, pair_id)
+    source_a, source_b = pair_texts.get_sources(s, pair_id)
     if left_side == "a":
         return {"left": source_a, "right": source_b}
     return {"left": source_b, "right": source_a}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -131,40 +132,14 @@ def _import_section(ctx: TabContext) -> None:
             return "", notice_value(sentence(error), "error")
         return preview_table(seen), ""
 
-    @told
-    def run(
-        project_id: int | None,
-        path: str | None,
-        name: str | None,
-        purpose: str | None,
-        rule: str | None,
-        request: gr.Request,
-        *picked: Any,
-    ) -> tuple[Any, ...]:
-        options = {"purpose": purpose or "votes", "answers_rule": rule or "all"}
-        return _import(ctx, request, project_id, path, name, _chosen(picked), **options)
-
-    @told
-    def try_out(
-        project_id: int | None,
-        path: str | None,
-        name: str | None,
-        purpose: str | None,
-        rule: str | None,
-        request: gr.Request,
-        *picked: Any,
-    ) -> tuple[Any, ...]:
-        options = {"purpose": purpose or "votes", "answers_rule": rule or "all", "dry_run": True}
-        return _import(ctx, request, project_id, path, name, _chosen(picked), **options)
-
     pickers = [mapping["section"], *columns[1:]]
     file.change(look, [ctx.picker, file], [sample, result, *pickers], **QUICK)
     for each in columns[1:]:
         each.input(look_again, [ctx.picker, file, *columns[1:]], [sample, result], **QUICK)
     inputs = [ctx.picker, file, target, purpose, rule, *columns[1:]]
     outputs = [result, refusals, ctx.picker]
-    check.click(try_out, inputs, outputs, **SLOW, concurrency_limit=1)
-    button.click(run, inputs, outputs, **SLOW, concurrency_limit=1)
+    check.click(_importer(ctx, dry_run=True), inputs, outputs, **SLOW, concurrency_limit=1)
+    button.click(_importer(ctx, dry_run=False), inputs, outputs, **SLOW, concurrency_limit=1)
 
 
 # ---- columns ----------------------------------------------------------------------------------
@@ -238,6 +213,26 @@ def preview_table(seen: Preview | None) -> str:
 
 
 # ---- import -----------------------------------------------------------------------------------
+
+
+def _importer(ctx: TabContext, *, dry_run: bool) -> Callable[..., Any]:
+    """The handler of a button; its last inputs are the pickers of columns."""
+
+    @told
+    def run(
+        project_id: int | None,
+        path: str | None,
+        name: str | None,
+        purpose: str | None,
+        rule: str | None,
+        request: gr.Request,
+        *picked: Any,
+    ) -> tuple[Any, ...]:
+        options = {"purpose": purpose or "votes", "answers_rule": rule or "all"}
+        columns = _chosen(picked)
+        return _import(ctx, request, project_id, path, name, columns, dry_run=dry_run, **options)
+
+    return run
 
 
 def _import(

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from sqlalchemy import func, select
 
-from db import content
+from db import content, pair_texts
 from db.content import NewPair, NewVote
 from db.engine import Database
 from db.models import Pair, Prompt, Response, Slot, Vote, utc_now
@@ -33,7 +33,7 @@ def test_a_swapped_pair_is_the_same_pair_and_its_verdict_turns_with_it(database:
     assert one.pair_id == other.pair_id
     with database.read() as s:
         assert len(set(s.scalars(select(Vote.choice)))) == 1
-        pair = content.get_pair(s, project_id, one.pair_id)
+        pair = pair_texts.get_pair(s, project_id, one.pair_id)
         choice = s.scalars(select(Vote.choice).limit(1)).one()
     assert pair is not None
     assert {"a": pair.response_a, "b": pair.response_b}[choice] == "x"
@@ -53,7 +53,7 @@ def test_two_projects_keep_the_same_content_apart(database: Database) -> None:
     with database.read() as s:
         found = [s.scalars(select(Pair.id).where(Pair.project_id == each)).all() for each in ids]
         assert [len(each) for each in found] == [1, 1]
-        assert content.get_pair(s, ids[0], found[1][0]) is None
+        assert pair_texts.get_pair(s, ids[0], found[1][0]) is None
     assert _count(database, Response) == 4
 
 
@@ -112,8 +112,8 @@ def test_results_tell_new_votes_from_repeats_and_contradictions(database: Databa
 def test_pairs_are_read_in_order_a_chunk_at_a_time(database: Database) -> None:
     project_id = make_project(database, [new_pair(n) for n in range(7)])
     with database.read() as s:
-        chunks = [len(chunk) for chunk in content.iter_pairs(s, project_id, 3)]
-        ids = [pair.pair_id for chunk in content.iter_pairs(s, project_id, 3) for pair in chunk]
+        chunks = [len(chunk) for chunk in pair_texts.iter_pairs(s, project_id, 3)]
+        ids = [pair.pair_id for chunk in pair_texts.iter_pairs(s, project_id, 3) for pair in chunk]
     assert chunks == [3, 3, 1]
     assert ids == sorted(ids)
 
@@ -123,7 +123,7 @@ def test_a_random_pair_is_one_of_the_project(database: Database, at: float) -> N
     make_project(database, [new_pair(n) for n in range(3)], name="other")
     project_id = make_project(database, [new_pair(n) for n in range(5)])
     with database.read() as s:
-        found = content.random_pair_id(s, project_id, at)
+        found = pair_texts.random_pair_id(s, project_id, at)
         assert found is not None
-        assert content.get_pair(s, project_id, found) is not None
-        assert content.random_pair_id(s, project_id + 99, at) is None
+        assert pair_texts.get_pair(s, project_id, found) is not None
+        assert pair_texts.random_pair_id(s, project_id + 99, at) is None

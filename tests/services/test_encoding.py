@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from db import content, runs, upcoming
+from db import pair_texts, runs, upcoming
 from db import projects as project_queries
 from db.models import Selection, Slot
 from rm_core.features import FeatureStore, Record
@@ -56,7 +56,7 @@ def test_what_people_see_next_is_encoded_first_then_judged_pairs(
         queue = list(
             s.scalars(sa.select(Slot.pair_id).where(Slot.vote_id.is_(None)).order_by(Slot.position))
         )
-        texts = content.get_pairs(s, project_id, queue)
+        texts = pair_texts.get_pairs(s, project_id, queue)
     assert [a.response for a in answers[:4:2]] == [texts[i].response_a for i in queue[:2]]
     judged = [row["chosen"] for row in kindness(4, first=50)]
     assert {answer.response for answer in answers[4:12]} >= set(judged)

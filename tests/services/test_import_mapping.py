@@ -200,6 +200,10 @@ def test_every_refused_row_is_written_to_be_mended(database: Database, tmp_path:
     assert [(each["row"], each["content"]) for each in lines] == [(2, rows[1]), (3, None)]
     with pytest.raises(Conflict, match="exists already"):
         importing.import_file(database, path, project_name="f", refused_to=out)
+    mapped = write_jsonl(tmp_path / "m.jsonl", [ARENA, ARENA | {"winner": 2}])
+    columns, unclear = import_preview.preview(mapped).mapping, tmp_path / "unclear.jsonl"
+    importing.import_file(database, mapped, project_name="m", columns=columns, refused_to=unclear)
+    assert json.loads(unclear.read_text())["content"] == ARENA | {"winner": 2}
     clean = write_jsonl(tmp_path / "g.jsonl", rows[:1])
     nothing = tmp_path / "none.jsonl"
     importing.import_file(database, clean, project_name="g", refused_to=nothing)

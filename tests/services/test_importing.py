@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import func, select
 
-from db import content, votes
+from db import pair_texts, votes
 from db.engine import Database
 from db.models import Pair, Project, Slot, Vote
 from studio.services import importing, projects
@@ -81,7 +81,7 @@ def test_texts_of_every_script_come_back_unchanged(database: Database, tmp_path:
     report = _import(database, write_jsonl(tmp_path / "f.jsonl", [row]))
     assert report.project_id is not None
     with database.read() as s:
-        (chunk,) = content.iter_pairs(s, report.project_id, 100)
+        (chunk,) = pair_texts.iter_pairs(s, report.project_id, 100)
     assert {text for pair in chunk for text in (pair.response_a, pair.response_b)} == set(texts)
 
 
@@ -143,7 +143,7 @@ def test_gold_keeps_the_agreed_verdict_and_hands_nothing_out(
     assert _numbers(database) == [1, 1, 0, 0]
     with database.read() as s:
         pair = s.scalars(select(Pair)).one()
-        found = content.get_pair(s, pair.project_id, pair.id)
+        found = pair_texts.get_pair(s, pair.project_id, pair.id)
     assert found is not None
     gold = {"a": found.response_a, "b": found.response_b}[str(pair.gold_choice)]
     assert gold == "good 1"

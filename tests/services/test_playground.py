@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from db import content
+from db import pair_texts
 from studio.services import playground, playground_pairs, scoring
 from studio.services.errors import Conflict, NotFound, StudioError, UsageError
 from tests.workspace import Workspace, kindness
@@ -135,7 +135,7 @@ def test_two_answers_become_one_pair_to_label_however_often_they_are_sent(
     assert sent["is_new"]
     assert send("two", "one") == {"pair_id": sent["pair_id"], "is_new": False}
     with here.database.read() as s:
-        pair = content.get_pair(s, project_id, sent["pair_id"])
+        pair = pair_texts.get_pair(s, project_id, sent["pair_id"])
     assert pair is not None
     assert pair.meta["source"] == "playground:mara"
     assert {pair.response_a, pair.response_b} == {"one", "two"}
