@@ -193,7 +193,7 @@ def test_a_vote_is_stored_as_what_was_seen(database: Database, choice: str) -> N
     assert vote.id == answer["vote_id"]
     if choice in ("left", "right"):
         with database.read() as s:
-            from db.content import get_pair
+            from db.pair_texts import get_pair
 
             pair = get_pair(s, project_id, vote.pair_id)
         assert pair is not None

@@ -127,7 +127,7 @@ def _label_everything(database: Database, project_id: int) -> None:
         rows = s.execute(
             select(Slot, Pair).join(Pair, Pair.id == Slot.pair_id).order_by(Slot.id)
         ).all()
-        from db.content import get_pair
+        from db.pair_texts import get_pair
         from tests.workspace import KIND
 
         arms = Counter[str]()

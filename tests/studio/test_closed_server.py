@@ -137,6 +137,21 @@ def test_a_stranger_gets_nothing_of_any_route(server: Server) -> None:
         assert status == 401 or not path.startswith("/api"), f"{method} {path}: {status}"
 
 
+def test_gradios_own_scripts_and_styles_are_all_that_a_stranger_reads_of_it(
+    server: Server,
+) -> None:
+    import gradio
+
+    stranger = server.browser()
+    shipped = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
+    names = [path.name for path in shipped.iterdir() if path.suffix in {".css", ".js"}]
+    assert names
+    for name in names[:20]:
+        assert stranger.get(f"/assets/{name}").status_code == 200, name
+    for path in ("/assets/../config", "/assets/%2e%2e/index.html", "/assets/..%2findex.html"):
+        assert stranger.get(path).status_code in {401, 404}, path
+
+
 def test_a_stranger_who_opens_a_page_is_sent_to_sign_in_and_back(server: Server) -> None:
     stranger = server.browser()
     answer = stranger.get("/?project=2", headers={"accept": "text/html,*/*"})
