@@ -226,14 +226,10 @@ async function openPair(kind) {
     setTurns(pair.messages);
     setAnswers([pair.response_a, pair.response_b]);
     part("pair-number").value = String(pair.pair_id);
-    const had = play.hasScored;
     forgetScores();
     play.pairId = pair.pair_id;
     say(verdictLine(pair));
-    if (had && part("live").checked) {
-      play.hasScored = true;
-      score(false);
-    }
+    if (part("live").checked && play.options?.checkpoints.length) score(false);
   } catch (error) {
     fail(error);
   }

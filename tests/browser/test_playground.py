@@ -113,6 +113,8 @@ def test_a_pair_is_opened_with_its_verdict_which_goes_when_it_is_edited(
     number = page.get_by_label("Pair number")
     assert number.input_value().isdigit()
     assert page.get_by_label("Prompt", exact=True).input_value()
+    expect(page.locator(".rs-heat").first).to_be_visible(timeout=60_000)  # nobody asked for it
+    expect(page.locator(STATUS)).to_contain_text("Pair ")
     page.set_viewport_size({"width": 1366, "height": 768})
     score(page)
     expect(page.locator('[data-part="summary"]')).to_be_in_viewport(timeout=60_000)
