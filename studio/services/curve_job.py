@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import checkpoints, runs, snapshots
 from studio.services import backbones, train_job, wakeup
-from studio.services.errors import NotFound, StudioError
+from studio.services.errors import NotFound
 from studio.services.live_run import RunStopped
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from db.engine import Database
     from db.models import Checkpoint
-    from rm_core.backbone import BackboneInfo
-    from rm_core.features import FeatureStore
     from rm_core.pairs import PreferencePair
     from studio.services.live_run import LiveRun
     from studio.settings import Settings
@@ -94,7 +92,7 @@ def _curve(
     config = TrainConfig.from_dict(saved.manifest["config"])
     layer = saved.head.layer
     with train_job.opened(settings, saved.manifest["backbone"]["spec"]) as (info, store):
-        kept = _encoded(pairs, layer, config, info, store)
+        kept = train_job.encoded_pairs(pairs, layer, config, info, store)
         is_heldout = saved.manifest["metrics"]["evaluation"] == "heldout"
         fitted = [p for p in kept if not is_heldout or p.split != "heldout"]
         held = [p for p in kept if is_heldout and p.split == "heldout"]
@@ -120,24 +118,6 @@ def _curve(
             )
         except Stopped as stopped:
             raise RunStopped from stopped
-
-
-def _encoded(
-    pairs: Sequence[PreferencePair],
-    layer: int,
-    config: Any,
-    info: BackboneInfo,
-    store: FeatureStore,
-) -> list[PreferencePair]:
-    """The pairs whose answers are both in the store: the others were refused in the run too."""
-    answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
-    keys = store.keys_for(info, config.dtype, config.limits, answers)
-    absent = {position // 2 for position in store.missing(keys, [layer])}
-    if len(absent) == len(pairs):
-        raise StudioError(
-            f"none of the {len(pairs)} pairs is encoded at layer {layer} now: train again first."
-        )
-    return [pair for number, pair in enumerate(pairs) if number not in absent]
 
 
 def in_words(curve: dict[str, Any], more: int) -> str:

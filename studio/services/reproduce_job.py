@@ -159,20 +159,15 @@ def _largest_difference(
     info: BackboneInfo,
     store: FeatureStore,
 ) -> float:
-    """Over the rewards of every answer that took part."""
+    """Over the rewards of every answer that took part; what was refused has none."""
     import numpy as np
 
     from rm_core.config import TrainConfig
-    from rm_core.errors import FeatureStoreError
     from rm_core.training import load_features
 
     config = TrainConfig.from_dict(result.manifest["config"])
-    try:
-        features = load_features(pairs, old.layer, info, store, config)
-    except FeatureStoreError as error:  # answers that were refused, as the first time
-        raise StudioError(
-            f"the heads differ, and their rewards cannot be compared: {error}"
-        ) from error
+    compared = train_job.encoded_pairs(pairs, old.layer, config, info, store)
+    features = load_features(compared, old.layer, info, store, config)
     sides = [(features.mean_a, features.end_a), (features.mean_b, features.end_b)]
     gaps = [np.abs(old.rewards(*side) - result.head.rewards(*side)).max() for side in sides]
     return float(max(gaps))

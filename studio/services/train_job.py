@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from studio.services import (
     slices,
     training,
 )
+from studio.services.errors import StudioError
 from studio.services.live_run import RunStopped
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from db.engine import Database
     from rm_core.backbone import BackboneInfo
+    from rm_core.config import TrainConfig
     from rm_core.features import FeatureStore
     from rm_core.pairs import PreferencePair
     from rm_core.training import TrainResult
@@ -125,6 +127,27 @@ def opened(settings: Settings, backbone: str) -> Iterator[tuple[BackboneInfo, Fe
         with FeatureStore(settings.features_path) as store:
             yield info, store
             keep_within_limit(settings, store)
+
+
+def encoded_pairs(
+    pairs: Sequence[PreferencePair],
+    layer: int,
+    config: TrainConfig,
+    info: BackboneInfo,
+    store: FeatureStore,
+) -> list[PreferencePair]:
+    """The pairs whose answers are both in the store: those that take part in a run.
+
+    Of the others an answer was refused, in the run that is looked into as well.
+    """
+    answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
+    keys = store.keys_for(info, config.dtype, config.limits, answers)
+    absent = {position // 2 for position in store.missing(keys, [layer], config.needs_token_states)}
+    if len(absent) == len(pairs):
+        raise StudioError(
+            f"none of the {len(pairs)} pairs is encoded at layer {layer} now: train again first."
+        )
+    return [pair for number, pair in enumerate(pairs) if number not in absent]
 
 
 def fit(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from db import projects
@@ -147,6 +151,39 @@ def test_a_head_of_answers_encoded_again_is_the_same_within_the_tolerance(here: 
     assert outcome["same"]
     assert outcome["max_difference"] <= reproduce_job.TOLERANCE
     assert "encoded again" in outcome["because"]
+
+
+def encoded_elsewhere(path: Path) -> None:
+    """Half of the store's summaries as another machine rounds them, the rest gone."""
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        rows = store.execute("SELECT id, data FROM summary").fetchall()
+        for number, (row, data) in enumerate(rows):
+            vectors = np.frombuffer(data, dtype="<f4") * np.float32(1 + 2e-7)
+            values = (vectors.tobytes(), zlib.crc32(vectors.tobytes()), row)
+            store.execute("UPDATE summary SET data = ?, crc = ? WHERE id = ?", values)
+            if number % 2:
+                store.execute("DELETE FROM summary WHERE id = ?", (row,))
+        store.execute("DELETE FROM refusal")
+        store.commit()
+
+
+def test_what_was_refused_takes_no_part_when_heads_are_compared(
+    judged_workspace: Workspace,
+) -> None:
+    here = judged_workspace
+    long = kindness(1, first=700)[0]
+    here.add([{**long, "rejected": long["rejected"] + " and on and on" * 20}])
+    config = {"max_response_tokens": 200}
+    run_id = training.request_run(here.database, here.project_id, "click", config)
+    here.run_here(run_id)
+    assert detail(here, 1)["figures"]["left_out"] == {"answers_refused": 1}
+    encoded_elsewhere(here.settings.features_path)
+    here.run_here(reproduce_job.request(here.database, run_id))
+    outcome = detail(here, 1)["reproduced"]
+    assert outcome["num_encoded"] > 0
+    assert 0 < outcome["max_difference"] <= reproduce_job.TOLERANCE
+    assert outcome["same"]
+    assert "in any reward, within 0.0001" in outcome["because"]
 
 
 def test_only_a_run_that_made_a_head_is_reproduced(here: Workspace) -> None:
