@@ -6,6 +6,7 @@ random ids, the numbers of answers encoded one at a time by the model as transfo
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ def window(config: Any) -> int | None:
         if size and (types is None or any(kind in each for each in types))
     ]
     return min(biting, default=None)
+
+
+def cache_argument(model: Any) -> str:
+    """What the model calls its keys and values, given and returned: transformers 5 renamed them."""
+    named = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in named else "past_key_values"
 
 
 def find_norm(decoder: Any, device: str) -> Any:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rm_core import decoder_checks
 from rm_core.backbone import BackboneInfo, _quiet_transformers, choose_device
 from rm_core.errors import AnswerError, BackboneError
 
@@ -101,13 +102,13 @@ class Writer:
         written: list[int] = []
         shown = ""
         given: torch.Tensor = torch.tensor([ids], device=self._device)
-        past = None
+        past, cache_argument = None, decoder_checks.cache_argument(self._model)
         while len(written) < min(sampling.max_new_tokens, room) and not should_stop():
             with torch.inference_mode():
                 out = self._model(
-                    input_ids=given, past_key_values=past, use_cache=True, logits_to_keep=1
+                    input_ids=given, use_cache=True, logits_to_keep=1, **{cache_argument: past}
                 )
-            past = out.past_key_values
+            past = getattr(out, cache_argument)
             token = _drawn(out.logits[0, -1].float().cpu(), sampling, draw)
             if token in self._ends():
                 break

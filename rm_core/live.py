@@ -9,15 +9,19 @@ it does not hold.
     live = LiveEncoder(model.warm())
     states, work = live.states(answer.input_ids)       # float32 [N, H]; work.num_encoded tokens
     scores, work = score(model, live, "Name a fruit.", ["An apple.", "A table."])
+
+What the texts of one request need is never let go before the next request; whatever else is kept is
+bounded.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rm_core.decoder_checks import cache_argument
 from rm_core.errors import Stopped
 from rm_core.transformer import _TOLERANCE, Backbone, Tree
 
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Kept over all texts; SmolLM2 to layer 18 needs some 27 kB of keys and values a token.
+# Kept over all texts, unless one request, which its caller bounds, needs more; SmolLM2 to layer 18
+# needs some 27 kB of keys and values a token.
 MAX_KEPT_TOKENS = 12_288
 # Between two pieces of a long text a stale request is noticed.
 PIECE = 256
@@ -106,30 +111,66 @@ class LiveEncoder:
         Raises:
             Stopped: `should_stop` said so; what was encoded until then is kept.
         """
+        return next(self.states_of([ids], should_stop))
+
+    def states_of(
+        self, texts: Sequence[Sequence[int]], should_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[torch.Tensor, Work]]:
+        """The same for every text of one request, in order.
+
+        What a text of the request begins with is not let go for the sake of another one, however
+        many tokens they have together: an edit of one would else cost all of them.
+        """
+        wanted = [list(ids) for ids in texts]
+        needed = [base for base, _ in map(self._nearest, wanted) if base is not None]
+        for ids in wanted:
+            if not self.reuses_prefixes:
+                yield self._plain(ids, should_stop)
+                continue
+            kept, work = self._reused(ids, should_stop, needed)
+            needed.append(kept)
+            yield kept.states[: len(ids)], work
+
+    def _plain(self, ids: list[int], should_stop: Callable[[], bool]) -> tuple[torch.Tensor, Work]:
+        if should_stop():
+            raise Stopped("The text changed before it was encoded.")
+        layer = self.backbone.num_layers
+        found = self.backbone.states([Tree([], [ids])], [layer])[0][0][layer][1:]
+        return found, Work(len(ids), len(ids))
+
+    def _reused(
+        self, ids: list[int], should_stop: Callable[[], bool], needed: Sequence[_Kept]
+    ) -> tuple[_Kept, Work]:
+        """The kept text that holds `ids` in front, encoded as far as it was not there."""
         import torch
 
-        ids = list(ids)
-        if not self.reuses_prefixes:
-            if should_stop():
-                raise Stopped("The text changed before it was encoded.")
-            layer = self.backbone.num_layers
-            found = self.backbone.states([Tree([], [ids])], [layer])[0][0][layer][1:]
-            return found, Work(len(ids), len(ids))
-        base = max(self._kept, key=lambda kept: kept.shared(ids), default=None)
-        num_shared = base.shared(ids) if base else 0
+        base, num_shared = self._nearest(ids)
         if base is not None and num_shared == len(ids):
             self._touch(base)
-            return base.states[: len(ids)], Work(len(ids), 0)
+            return base, Work(len(ids), 0)
         with torch.inference_mode():
-            made = self._extended(base, num_shared, ids, should_stop)
-        return made.states, Work(len(ids), len(ids) - num_shared)
+            made = self._extended(base, num_shared, ids, should_stop, needed)
+        return made, Work(len(ids), len(ids) - num_shared)
+
+    def _nearest(self, ids: Sequence[int]) -> tuple[_Kept | None, int]:
+        """The kept text that begins with most of `ids`, and with how many; else (None, 0)."""
+        nearest, num_shared = None, 0
+        for kept in self._kept:
+            if (num := kept.shared(ids)) > num_shared:
+                nearest, num_shared = kept, num
+        return nearest, num_shared
 
     def forget(self) -> None:
         """Let go of everything that is kept."""
         self._kept.clear()
 
     def _extended(
-        self, base: _Kept | None, num_shared: int, ids: list[int], should_stop: Callable[[], bool]
+        self,
+        base: _Kept | None,
+        num_shared: int,
+        ids: list[int],
+        should_stop: Callable[[], bool],
+        needed: Sequence[_Kept] = (),
     ) -> _Kept:
         """Encode `ids` from `num_shared` on, behind the keys and values of `base`, and keep it."""
         import torch
@@ -137,7 +178,7 @@ class LiveEncoder:
 
         backbone = self.backbone
         cache, parts = DynamicCache(), []
-        if base is not None and num_shared:
+        if base is not None:
             first = [(k[..., :num_shared, :], v[..., :num_shared, :]) for k, v in base.layers]
             cache, parts = DynamicCache(first), [base.states[:num_shared]]
         done = num_shared
@@ -149,8 +190,8 @@ class LiveEncoder:
             piece = ids[done : done + PIECE]
             out = backbone.model(
                 input_ids=torch.tensor([piece], device=backbone.device),
-                past_key_values=cache,
                 use_cache=True,
+                **{cache_argument(backbone.model): cache},
             )
             parts.append(out.last_hidden_state[0].float().cpu())
             done += len(piece)
@@ -158,17 +199,27 @@ class LiveEncoder:
             layers = [(keys, values) for keys, values, *_ in cache]
             made = _Kept(ids[:done], layers, torch.cat(parts))
             self._keep(made, base, num_shared)
+            self._let_go([*needed, made])
         if stopped:
             raise Stopped("The text changed while it was encoded.")
         return made
 
     def _keep(self, made: _Kept, base: _Kept | None, num_shared: int) -> None:
         """Add `made`; what it grew from goes where it is nothing but an older state of it."""
-        if base is not None and num_shared >= len(base.ids) - _TAIL and num_shared > 0:
+        if base is not None and num_shared >= len(base.ids) - _TAIL:
             self._kept = [kept for kept in self._kept if kept is not base]
         self._kept.append(made)
-        while len(self._kept) > 1 and self.num_kept_tokens > self.max_kept_tokens:
-            self._kept.pop(0)
+
+    def _let_go(self, needed: Sequence[_Kept]) -> None:
+        """Drop the oldest texts that the request does not need until the others have room."""
+        excess = self.num_kept_tokens - self.max_kept_tokens
+        staying = []
+        for kept in self._kept:
+            if excess > 0 and not any(kept is each for each in needed):
+                excess -= len(kept.ids)
+            else:
+                staying.append(kept)
+        self._kept = staying
 
     def _touch(self, kept: _Kept) -> None:
         self._kept = [*(each for each in self._kept if each is not kept), kept]
@@ -191,8 +242,9 @@ def score(
         Stopped: `should_stop` said so.
     """
     scores, num_tokens, num_encoded = [], 0, 0
-    for answer in model.encoded(prompt, responses):
-        states, work = live.states(answer.input_ids, should_stop)
+    answers = model.encoded(prompt, responses)
+    encoded = live.states_of([answer.input_ids for answer in answers], should_stop)
+    for answer, (states, work) in zip(answers, encoded, strict=True):
         num_tokens += work.num_tokens
         num_encoded += work.num_encoded
         own = states[max(answer.response_start - 1, 0) :].numpy()  # [1 + T, H]

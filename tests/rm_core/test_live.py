@@ -75,6 +75,40 @@ def test_what_is_kept_is_bounded_and_typing_on_replaces_what_it_grew_from(
     assert live.num_kept_tokens < 2 * len(ids_of(backbone, "one two three"))
 
 
+def test_an_edit_costs_what_changed_however_many_tokens_the_answers_have_together(
+    backbone: Backbone,
+) -> None:
+    live = LiveEncoder(backbone, max_kept_tokens=200)
+
+    def cost(*answers: str) -> int:
+        texts = [ids_of(backbone, answer) for answer in answers]
+        return sum(work.num_encoded for _, work in live.states_of(texts))
+
+    answers = [f"{number} is a number " * 8 for number in "ABCDE"]
+    size = sum(len(ids_of(backbone, answer)) for answer in answers)
+    assert size > 3 * live.max_kept_tokens
+    cost(*answers)
+    assert cost(*answers) == 0
+    for _ in range(6):  # edits in the middle, each of which is a text of its own
+        answers[2] = "x" + answers[2]
+        edited = len(ids_of(backbone, answers[2]))
+        assert cost(*answers) <= edited
+        assert live.num_kept_tokens <= size + 3 * edited
+    states = [states for states, _ in live.states_of([ids_of(backbone, a) for a in answers])]
+    for answer, found in zip(answers, states, strict=True):
+        want = plain(backbone, ids_of(backbone, answer))
+        torch.testing.assert_close(found, want, atol=1e-4, rtol=1e-4)
+
+
+def test_what_the_last_large_request_needed_goes_with_the_next_ones(backbone: Backbone) -> None:
+    live = LiveEncoder(backbone, max_kept_tokens=200)
+    large = [ids_of(backbone, f"{number} is a number " * 8) for number in "ABCDE"]
+    list(live.states_of(large))
+    assert live.num_kept_tokens > 200
+    live.states(ids_of(backbone, "something else"))
+    assert live.num_kept_tokens <= 200 + max(map(len, large))
+
+
 def test_a_stale_text_is_given_up_between_pieces_and_what_was_done_is_kept(
     backbone: Backbone,
 ) -> None:
