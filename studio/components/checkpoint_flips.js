@@ -15,16 +15,17 @@ function comparedCard(c) {
         ? `95 %: ${signed(compared.log_loss_difference_ci[0])} to ${signed(compared.log_loss_difference_ci[1])}; below 0 is better` : ""),
       fact("Right where the other is wrong", String(compared.only_new_right), `wrong where the other is right: ${compared.only_old_right}; McNemar's p ${compared.mcnemar_p.toFixed(3)}`));
   const why = figures ? "The difference on the same unseen pairs, with its interval by prompts." : `They could not be compared: ${compared.problem || "too few pairs are decided"}.`;
-  return card(`Against checkpoint ${compared.against}`, h("p", {}, why), figures, flips ? flipsList(flips) : null);
+  return card(`Against checkpoint ${compared.against}`, h("p", {}, why), figures,
+    figures && flips ? flipsList(flips, compared.pairs) : null);
 }
 
 function fact(name, value, note) {
   return h("div", {}, h("dt", {}, name), h("dd", {}, value, note ? h("small", {}, ` ${note}`) : null));
 }
 
-function flipsList(flips) {
+function flipsList(flips, numCompared) {
   const total = flips.now_right + flips.now_wrong;
-  if (!total) return h("p", {}, "The two give the same verdict on every unseen pair.");
+  if (!total) return h("p", {}, `The two give the same verdict on ${numCompared === 1 ? "the one pair" : `all ${numCompared.toLocaleString("en")} pairs`} compared.`);
   const shown = flips.pairs.length < total ? `, the ${flips.pairs.length} clearest of them` : "";
   return h("div", { class: "rs-flips" },
     h("p", {}, `${plural(total, "verdict has", "verdicts have")} changed since checkpoint ${flips.against} (${flips.now_right} now right, ${flips.now_wrong} now wrong)${shown}:`),

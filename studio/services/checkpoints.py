@@ -122,7 +122,7 @@ def detail(
         if votes is None and snapshot is not None:  # made before they were counted in the run
             votes = slices.votes_by_annotator(queries.votes_of(s, project_id, snapshot))
         unseen = predictions.read(settings.checkpoints_dir / checkpoint.directory)
-        flipped = _flipped(s, unseen) if unseen else None
+        flipped = _flipped(s, unseen) if unseen and unseen.compared() else None
         in_use = queries.newest_promoted(s, project_id)
     directory = settings.checkpoints_dir / checkpoint.directory
     manifest = _manifest(directory)
@@ -200,7 +200,6 @@ def _flipped(s: Session, unseen: predictions.Unseen) -> dict[str, Any]:
     texts = _texts(s, [row.pair for _, _, row in shown])
     return {
         "against": unseen.against,
-        "problem": unseen.problem,
         "now_right": sum(is_right for _, is_right, _ in pairs),
         "now_wrong": sum(not is_right for _, is_right, _ in pairs),
         "pairs": [

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.serving import Studio
+
 pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Page]
@@ -45,7 +47,7 @@ def test_checkpoints_are_compared_rolled_back_and_traced(open_page: OpenPage) ->
     expect(rows).to_have_count(2)
     expect(rows.first).to_contain_text("in use")
     expect(panel.get_by_role("region", name="Against checkpoint 1")).to_contain_text(
-        "The two give the same verdict on every unseen pair"
+        re.compile(r"The two give the same verdict on all \d+ pairs compared")
     )
     for title in ("How good is it?", "Can its probabilities be trusted?", "Where it is right"):
         expect(panel.get_by_role("region", name=title)).to_be_visible()
@@ -103,6 +105,30 @@ def test_rules_are_saved_told_and_refused_in_words(open_page: OpenPage) -> None:
     page.get_by_text("Rules: when it trains by itself").click()
     expect(page.locator("#rule-count input")).to_have_value("25")
     expect(page.get_by_label("At these times, if anything is new")).to_be_checked()
+
+
+def test_heads_that_cannot_be_compared_are_said_to_agree_on_nothing(
+    open_page: OpenPage, studio: Studio
+) -> None:
+    page = tab(open_page("/?project=1"), "Checkpoints")
+    panel = page.locator("#checkpoints-panel")
+    in_use = panel.locator("tr[data-id]").filter(has_text="in use")
+    number = in_use.get_attribute("data-id")
+    in_use.click()
+    heading = panel.get_by_role("heading", name=f"Checkpoint {number}", exact=True)
+    expect(heading).to_be_visible()
+    lineage = panel.get_by_role("region", name="Where it comes from").text_content() or ""
+    (directory,) = re.findall(r"run-\d+-[0-9a-f]{6}", lineage)
+    manifest = studio.data_dir / "checkpoints" / directory / "manifest.json"
+    kept = manifest.read_text()
+    manifest.write_text("{")
+    train(page, 3)
+    manifest.write_text(kept)
+    page.get_by_role("button", name="All checkpoints and details").click()
+    panel.locator("tr[data-id='3']").click()
+    against = panel.get_by_role("region", name=f"Against checkpoint {number}")
+    expect(against).to_contain_text("They could not be compared: its files cannot be read.")
+    expect(against).not_to_contain_text("same verdict")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -101,6 +101,19 @@ def test_detail_holds_slices_candidates_card_and_lineage(here: Workspace) -> Non
         detail(here, 77)
 
 
+def test_a_head_that_could_not_be_compared_has_no_changed_verdicts(
+    judged_workspace: Workspace,
+) -> None:
+    here = judged_workspace
+    here.run_here(training.request_run(here.database, here.project_id, "click"))
+    manifest = here.settings.checkpoints_dir / detail(here, 1)["directory"] / "manifest.json"
+    manifest.write_text("{")
+    here.run_here(training.request_run(here.database, here.project_id, "click"))
+    shown = detail(here, 2)
+    assert shown["comparison"]["problem"] == "its files cannot be read"
+    assert shown["flipped"] is None
+
+
 def test_from_a_pair_to_the_checkpoints_that_used_it(here: Workspace) -> None:
     used = checkpoints.used_by(here.database, here.project_id, 1)
     assert [each["id"] for each in used["checkpoints"]] == [2, 1]
