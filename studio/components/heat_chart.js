@@ -6,7 +6,7 @@ const LINE_COLOURS = {
   dark: ["#56b4e9", "#e69f00", "#2fc095", "#e39bc6", "#b9bdc6", "#f0e442", "#8fd0ff", "#ff9d5c"],
 };
 const DASHES = ["", "7 4", "2 3", "10 3 2 3", "", "7 4", "2 3", "10 3 2 3"];
-const CHART = { height: 190, left: 58, right: 26, top: 12, bottom: 24 };
+const CHART = { height: 190, left: 58, right: 26, rightOfTwo: 62, top: 12, bottom: 24 };
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -32,30 +32,34 @@ function drawChart(target, maps) {
   const low = Math.min(0, ...series.flat());
   const high = Math.max(0, ...series.flat());
   const span = high - low || 1;
-  const x = (step) => CHART.left + (step / numSteps) * (width - CHART.left - CHART.right);
+  const right = view.shows === "both" ? CHART.rightOfTwo : CHART.right;
+  const x = (step) => CHART.left + (step / numSteps) * (width - CHART.left - right);
   const y = (value) => CHART.top + ((high - value) / span) * (CHART.height - CHART.top - CHART.bottom);
   const decimals = span < 0.1 ? 3 : span < 20 ? 2 : 0;
   const colours = LINE_COLOURS[isDark() ? "dark" : "light"];
   const ticks = [...new Set([low, 0, high])].filter((value) => value === 0 || Math.abs(value) > 0.15 * span);
   const picture = svg("svg", { width, height: CHART.height, viewBox: `0 0 ${width} ${CHART.height}`, role: "img",
-    "aria-label": `Value so far along ${maps.map((_, a) => `answer ${NAMES[a]}`).join(", ")}` });
+    "aria-label": `${part("chart-title").textContent}: ${maps.map((map) => map.title).join(", ")}` });
   for (const value of ticks) {
     picture.append(
-      svg("line", { x1: CHART.left, x2: width - CHART.right, y1: y(value), y2: y(value), class: value === 0 ? "rs-axis" : "rs-grid" }),
+      svg("line", { x1: CHART.left, x2: width - right, y1: y(value), y2: y(value), class: value === 0 ? "rs-axis" : "rs-grid" }),
       svg("text", { x: CHART.left - 8, y: y(value) + 4, "text-anchor": "end", class: "rs-tick" }, value === 0 ? "0" : signed(value, decimals)));
   }
-  series.forEach((line, a) => {
+  series.forEach((line, m) => {
+    const { a, of } = maps[m];
+    // Beside each other, the same colour is the same answer and dashes are the second checkpoint.
+    const dash = view.shows === "both" ? (of === view.data ? "" : "5 4") : DASHES[a];
     const path = line.map((value, step) => `${step ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     picture.append(
-      svg("path", { d: path, fill: "none", stroke: colours[a], "stroke-width": 1.8, "stroke-dasharray": DASHES[a], "stroke-linejoin": "round" }),
-      svg("text", { x: x(line.length - 1) + 5, y: y(line.at(-1)) + 4, fill: colours[a], class: "rs-line-name" }, NAMES[a]));
+      svg("path", { d: path, fill: "none", stroke: colours[a], "stroke-width": 1.8, "stroke-dasharray": dash, "stroke-linejoin": "round" }),
+      svg("text", { x: x(line.length - 1) + 5, y: y(line.at(-1)) + 4, fill: colours[a], class: "rs-line-name" }, maps[m].short));
   });
   const cursor = svg("line", { y1: CHART.top, y2: CHART.height - CHART.bottom, class: "rs-cursor", visibility: "hidden" });
   picture.append(cursor, svg("text", { x: CHART.left, y: CHART.height - 6, class: "rs-tick" }, "prompt's end"),
-    svg("text", { x: width - CHART.right, y: CHART.height - 6, "text-anchor": "end", class: "rs-tick" }, `${numSteps} ${UNIT_NAMES[maps[0].kind]}`));
+    svg("text", { x: width - right, y: CHART.height - 6, "text-anchor": "end", class: "rs-tick" }, `${numSteps} ${UNIT_NAMES[maps[0].kind]}`));
   picture.addEventListener("pointermove", (event) => {
     const box = picture.getBoundingClientRect();
-    const share = (event.clientX - box.left - CHART.left) / (width - CHART.left - CHART.right);
+    const share = (event.clientX - box.left - CHART.left) / (width - CHART.left - right);
     const step = Math.max(0, Math.min(numSteps, Math.round(share * numSteps)));
     cursor.setAttribute("x1", x(step));
     cursor.setAttribute("x2", x(step));
@@ -68,7 +72,7 @@ function drawChart(target, maps) {
   });
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
-    const step = Math.round(((event.clientX - box.left - CHART.left) / (width - CHART.left - CHART.right)) * numSteps);
+    const step = Math.round(((event.clientX - box.left - CHART.left) / (width - CHART.left - right)) * numSteps);
     const a = nearestLine(series, step, event.clientY - box.top, y);
     if (a >= 0 && step > 0) jumpTo(a, Math.min(step, maps[a].all.length) - 1);
   });
@@ -88,6 +92,6 @@ function chartLine(maps, series, step, decimals) {
   return series.map((line, a) => {
     if (step >= line.length) return "";
     const at = step === 0 ? "prompt's end" : visible(maps[a].all[step - 1].text, 24);
-    return `${NAMES[a]} ${signed(line[step], decimals)} at ${at}`;
+    return `${maps[a].short} ${signed(line[step], decimals)} at ${at}`;
   }).filter(Boolean).join("   ");
 }

@@ -37,43 +37,48 @@ function unitElement(unit, a, i) {
   return span;
 }
 
-// {answer, kind, all, spans, root, text, chips}: an answer as it is on the page.
-function buildMap(answer, a, kind) {
+// {kind, all, spans, root, text, ...}: an answer as it is on the page; `m` is its place among the maps.
+function buildMap({ answer }, m, title, kind) {
   const { units, ends } = unitsOf(answer, kind);
   const all = [...units, ...ends];
-  const spans = all.map((unit, i) => unitElement(unit, a, i));
-  const text = h("div", { class: "rs-tokens", dir: "auto", role: "group", "aria-label": `Text of answer ${NAMES[a]}` });
+  const spans = all.map((unit, i) => unitElement(unit, m, i));
+  const text = h("div", { class: "rs-tokens", dir: "auto", role: "group", "aria-label": `Text of ${title.replace("Answer", "answer")}` });
   text.append(...spans.slice(0, units.length));
-  const start = h("span", { class: "rs-chip", "data-part": `start-${a}` });
+  const start = h("span", { class: "rs-chip", "data-part": `start-${m}` });
   const chips = h("div", { class: "rs-chips" }, start, spans.slice(units.length));
   const reward = h("span", { class: "rs-reward" });
   const best = h("span", { class: "rs-best" });
-  const extremes = h("div", { class: "rs-extremes", "data-part": `extremes-${a}` });
+  const parts = h("div", { class: "rs-parts" });
+  const extremes = h("div", { class: "rs-extremes", "data-part": `extremes-${m}` });
   const warnings = answer.warnings.map((warning) => h("p", { class: "rs-warning" }, warning));
-  const root = h("article", { class: "rs-map", "aria-label": `Heatmap of answer ${NAMES[a]}` },
-    h("header", {}, h("h3", {}, `Answer ${NAMES[a]}`), reward, best), warnings, text, chips, extremes);
+  const root = h("article", { class: "rs-map", "aria-label": `Heatmap of ${title.replace("Answer", "answer")}` },
+    h("header", {}, h("h3", {}, title), reward, best), parts, warnings, text, chips, extremes);
   spans[0]?.setAttribute("tabindex", "0");
-  return { answer, kind, all, numInside: units.length, spans, root, text, start, reward, best, extremes };
+  return { kind, all, numInside: units.length, spans, root, text, start, reward, best, parts, extremes };
 }
 
 // The same elements serve as long as the text falls into the same units.
-function stillFits(map, answer, kind) {
-  return map && map.kind === kind && map.answer.warnings.length === answer.warnings.length
+function stillFits(map, { answer }, title, kind) {
+  return map && map.kind === kind && map.title === title && map.answer.warnings.length === answer.warnings.length
     && map.answer.tokens.text.length === answer.tokens.text.length
     && map.answer.tokens.text.every((text, i) => text === answer.tokens.text[i]);
 }
 
-function renumber(map, answer) {
+function renumber(map, { answer }) {
   const { units, ends } = unitsOf(answer, map.kind);
-  return { ...map, answer, all: [...units, ...ends] };
+  return { ...map, all: [...units, ...ends] };
 }
 
-function paintMap(map, reading, scale, decimals) {
+// The end token has no colour of the scale, which is the text's: its share can be a hundred times as large.
+function paintMap(map, reading, scale) {
   map.spans.forEach((span, i) => {
     const unit = map.all[i];
+    if (unit.isEnd) {
+      span.textContent = `end token ${signed(unit[reading])}`;
+      return;
+    }
     const level = String(levelOf(unit[reading], scale));
     if (span.dataset.l !== level) span.dataset.l = level;
-    if (unit.isEnd) span.textContent = `end token ${signed(unit[reading], decimals)}`;
   });
 }
 

@@ -7,7 +7,8 @@ function describe(a, i) {
   const value = unit.value === null ? "not read by the model" : `value so far ${signed(unit.value)}`;
   const pieces = unit.last > unit.first || unit.numPieces > 1
     ? ` · ${plural(unit.numPieces, "token", "tokens")} of the tokenizer` : "";
-  return [visible(unit.text), value, `change ${signed(unit.change, 4)}`,
+  const kind = maps[a].minus ? "difference of: " : "";
+  return [visible(unit.text), `${kind}${value}`, `change ${signed(unit.change, 4)}`,
     `contribution ${signed(unit.contribution, 4)}`, `sum so far ${signed(unit.running)}${pieces}`];
 }
 
@@ -18,7 +19,7 @@ function unitAt(target) {
 
 function readOut(a, i) {
   const [text, ...numbers] = describe(a, i);
-  const whose = maps.length > 1 ? `${NAMES[a]} ` : "";
+  const whose = maps.length > 1 ? `${maps[a].short} ` : "";
   part("readout").replaceChildren(whose, h("b", {}, text), ` ${numbers.join(" · ")}`);
 }
 

@@ -3,18 +3,37 @@
 const UNIT_NAMES = { token: "tokens", word: "words", sentence: "sentences" };
 const EXPORTS = ["png", "svg", "json"];
 const NO_UNIT = "Point at the text, or press Tab and the arrow keys.";
-const view = { data: null, reading: null, unit: "token", shows: "first", extra: null };
+const view = { data: null, reading: null, unit: "token", shows: "first", extra: null, opened: new Map() };
 
 // The reading that says something of this head: contributions, unless it reads the end token alone.
 function defaultReading(data) {
   return isFlat(data.answers) ? "change" : props.readings[0].key;
 }
 
+// The comparisons whose rewards are told: of two checkpoints one, or both.
+function comparisonsShown() {
+  const { data, shows } = view;
+  if (!data.against || shows === "first") return [data];
+  return shows === "second" ? [data.against] : [data, data.against];
+}
+
+// What is drawn, in its order: answer number `a` as the comparison `of` has it; of a difference, `minus` is
+// the comparison that was taken away.
 function answersShown() {
   const { data, shows } = view;
-  if (!data.against || shows === "first") return data.answers;
-  if (shows === "second") return data.against.answers;
-  return data.answers.map((answer, a) => differenceOf(answer, data.against.answers[a]) || answer);
+  if (shows === "difference" && data.against) {
+    return data.answers.map((answer, a) => ({ a, of: data, minus: data.against, answer: differenceOf(answer, data.against.answers[a]) || answer }));
+  }
+  return data.answers.flatMap((_, a) => comparisonsShown().map((of) => ({ a, of, minus: null, answer: of.answers[a] })));
+}
+
+// How a map is called in full and in short; the checkpoint is named where there are two.
+function namesOf({ a, of, minus }) {
+  const whole = `Answer ${NAMES[a]}`;
+  if (!view.data.against) return [whole, NAMES[a]];
+  const id = of.checkpoint.id;
+  if (minus) return [`${whole} · checkpoint ${id} minus checkpoint ${minus.checkpoint.id}`, NAMES[a]];
+  return [`${whole} · checkpoint ${id}`, view.shows === "both" ? `${NAMES[a]} by ${id}` : NAMES[a]];
 }
 
 // What benchmarks/bench_faithfulness.py found of heads that read the end token alone.
@@ -30,14 +49,16 @@ function paint() {
   const scale = scaleOf(inside.length ? inside : maps.flatMap((map) => map.all.map((unit) => unit[view.reading])));
   const decimals = decimalsFor(scale);
   maps.forEach((map, a) => {
-    paintMap(map, view.reading, scale, decimals);
+    paintMap(map, view.reading, scale);
     paintStart(map, view.reading, decimals);
-    drawExtremes(a, view.reading, decimals);
+    drawExtremes(a, view.reading);
   });
   const { explains } = props.readings.find((item) => item.key === view.reading);
   const flat = isFlat(maps.map((map) => map.answer));
   const alone = flat && view.reading === "contribution" ? " This head reads the end token alone, so no other token has a share." : "";
-  part("explains").textContent = explains + alone;
+  const minus = maps[0]?.minus;
+  const ofTwo = minus ? `Checkpoint ${view.data.checkpoint.id} minus checkpoint ${minus.checkpoint.id}, token by token: what it says of a reward holds for the difference of the two rewards. ` : "";
+  part("explains").textContent = ofTwo + explains + alone;
   part("caution").hidden = !flat;
   part("caution").textContent = UNFAITHFUL[view.data.objective === "outcome" ? "outcome" : "token"];
   part("legend-low").textContent = `≤ ${signed(-scale, decimals)}`;
@@ -47,23 +68,37 @@ function paint() {
 }
 
 function build() {
-  const answers = answersShown();
+  const shown = answersShown();
   const before = maps;
-  maps = answers.map((answer, a) => (stillFits(before[a], answer, view.unit)
-    ? renumber(before[a], answer) : buildMap(answer, a, view.unit)));
-  const rewards = answers.map((answer) => answer.reward);
-  const best = Math.max(...rewards);
-  const isTied = rewards.every((reward) => reward === best);
-  maps.forEach((map, a) => {
-    map.reward.textContent = signed(map.answer.reward);
-    map.best.textContent = !isTied && view.shows !== "difference" && map.answer.reward === best && maps.length > 1 ? "higher reward" : "";
+  maps = shown.map((item, m) => {
+    const [title, short] = namesOf(item);
+    const drawn = stillFits(before[m], item, title, view.unit) ? renumber(before[m], item) : buildMap(item, m, title, view.unit);
+    return { ...drawn, ...item, title, short };
   });
+  const reach = reachOf(maps.map((map) => map.answer));
+  for (const map of maps) {
+    map.reward.textContent = signed(map.answer.reward);
+    map.best.textContent = map.minus ? "difference of the rewards" : bestOf(map);
+    drawParts(map.parts, map.answer, reach, map.minus ? "difference" : "reward");
+  }
   const box = part("maps");
-  if (box.children.length !== maps.length || maps.some((map, a) => box.children[a] !== map.root)) {
+  box.classList.toggle("both", view.shows === "both");
+  if (box.children.length !== maps.length || maps.some((map, m) => box.children[m] !== map.root)) {
     box.replaceChildren(...maps.map((map) => map.root));
   }
+  drawSummary(part("summary"), comparisonsShown());
+  const [first] = comparisonsShown();
+  drawRanking(part("ranking"), first, first === view.data ? view.data.against : view.data);
   paint();
+  part("chart-title").textContent = maps[0]?.minus ? "Difference of the values so far along the answers" : "Value so far along the answers";
   drawChart(part("chart"), maps);
+}
+
+function bestOf({ a, of }) {
+  const rewards = of.answers.map((answer) => answer.reward);
+  const best = Math.max(...rewards);
+  if (rewards[a] !== best || rewards.every((reward) => reward === best)) return "";
+  return rewards.length > 2 ? "highest reward" : "higher reward";
 }
 
 function sourceOf(data) {
@@ -84,26 +119,24 @@ function showComparison(data) {
     return;
   }
   if (isFirst) chooseRadio("reading", defaultReading(data));
-  const choices = data.against ? ["first", "second", "difference"] : ["first"];
-  if (!choices.includes(view.shows)) chooseRadio("shows", "first");
   part("shows").hidden = !data.against;
   if (data.against) nameCheckpoints(data);
-  drawSummary(part("summary"), data);
-  drawRanking(part("ranking"), data);
+  else chooseRadio("shows", "first");
   build();
   part("source").textContent = sourceOf(data);
   part("readout").textContent = NO_UNIT;
 }
 
 function nameCheckpoints(data) {
-  const labels = part("shows").querySelectorAll("label span");
-  labels[0].textContent = `Checkpoint ${data.checkpoint.id}`;
-  labels[1].textContent = `Checkpoint ${data.against.checkpoint.id}`;
-  labels[2].textContent = "Difference";
+  const labelOf = (value) => part("shows").querySelector(`input[value="${value}"]`).parentElement;
+  labelOf("first").querySelector("span").textContent = `Checkpoint ${data.checkpoint.id}`;
+  labelOf("second").querySelector("span").textContent = `Checkpoint ${data.against.checkpoint.id}`;
   const differs = data.answers.every((answer, a) => differenceOf(answer, data.against.answers[a]));
-  labels[2].parentElement.querySelector("input").disabled = !differs;
-  labels[2].parentElement.title = differs ? `Checkpoint ${data.checkpoint.id} minus checkpoint ${data.against.checkpoint.id}, token by token`
+  const difference = labelOf("difference");
+  difference.querySelector("input").disabled = !differs;
+  difference.title = differs ? `Checkpoint ${data.checkpoint.id} minus checkpoint ${data.against.checkpoint.id}, token by token`
     : "The two checkpoints have other tokens: there is no difference by token.";
+  if (!differs && view.shows === "difference") chooseRadio("shows", "first");
 }
 
 // ---- controls ----------------------------------------------------------------------------------
@@ -130,7 +163,7 @@ function setUpHeatmaps() {
   view.reading = props.readings[0].key;
   radios("reading", props.readings.map((item) => [item.key, item.label]), paint);
   radios("unit", Object.entries(UNIT_NAMES), build);
-  radios("shows", [["first", ""], ["second", ""], ["difference", "Difference"]], build);
+  radios("shows", [["first", ""], ["second", ""], ["both", "Both"], ["difference", "Difference"]], build);
   part("exports").append(...EXPORTS.map((format) => {
     const button = h("button", { type: "button", class: "rs-small" }, format.toUpperCase());
     button.addEventListener("click", () => exportAs(format));

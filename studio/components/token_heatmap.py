@@ -22,8 +22,11 @@ READINGS = (
     {
         "key": "contribution",
         "label": "Contribution",
-        "explains": "Each token's share of the reward: what the colours add up to is exactly the "
-        "reward. The end token's own term, where the head has one, stands apart below the text.",
+        "explains": "Each token's share of the reward: text and end token add up to exactly the "
+        "reward. The end token is the mark behind the last word, where the head has read the whole "
+        "answer: its share, often the larger one, belongs to no place in the text. The map shows "
+        "what this head adds up; it does not find what a person would call bad (of sentences put "
+        "into good answers it told the bad ones hardly better than chance, AUC .53).",
     },
     {
         "key": "change",
@@ -43,7 +46,10 @@ SCRIPTS = (
     "heat_units.js",
     "heat_paint.js",
     "heat_read.js",
-    "heat_summary.js",
+    "heat_parts.js",
+    "heat_runs.js",
+    "heat_reasons.js",
+    "heat_ranking.js",
     "heat_chart.js",
     "heat_export.js",
     "heat_view.js",

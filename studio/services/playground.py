@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Comparison = dict[str, Any]
 
 MIN_ANSWERS, MAX_ANSWERS = 1, 8
+TELLING_CORRELATION = 0.5  # of reward and length: above it the page speaks of a leaning
 MAX_CHARACTERS = 200_000  # of prompt and answers together
 
 
@@ -123,6 +124,7 @@ def _scored(
         "objective": model.manifest.get("objective"),
         "prob_better": probabilities,
         "difference_std": deviations,
+        "length": length_leaning(checkpoint.metrics),
         "answers": [_described(each) for each in scores],
         "num_tokens": work.num_tokens,
         "num_encoded": work.num_encoded,
@@ -155,6 +157,42 @@ def _differences(
     variance = posterior.difference_variance(apart).reshape(count, count)
     probabilities = posterior.probability(rewards[:, None] - rewards[None, :], variance)
     return probabilities.tolist(), np.sqrt(variance).tolist()
+
+
+def length_leaning(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far a head's rewards go with the length of answers; None where they hardly do.
+
+    `correlation` is Pearson's r of the differences of reward and of log length over pairs that the
+    head has not seen. Checkpoints without that figure are told by their accuracy where the better
+    answer is the longer and where it is the shorter, if the two intervals lie apart.
+    """
+    told: dict[str, Any] = {
+        "correlation": None,
+        "right_longer": None,
+        "right_shorter": None,
+        "measured_on": "held-out pairs"
+        if metrics.get("evaluation", "heldout") == "heldout"
+        else "left-out pairs",
+    }
+    correlation = metrics.get("reward_length_correlation")
+    if correlation is not None:
+        if abs(correlation) < TELLING_CORRELATION:
+            return None
+        leans_to = "longer" if correlation > 0 else "shorter"
+        return told | {"leans_to": leans_to, "correlation": correlation}
+    by_length = metrics.get("by_length") or {}
+    longer, shorter = (by_length.get(f"chosen_{name}") or {} for name in ("longer", "shorter"))
+    if not longer.get("accuracy_ci") or not shorter.get("accuracy_ci"):
+        return None
+    is_longer_higher = longer["accuracy"] > shorter["accuracy"]
+    low, high = (shorter, longer) if is_longer_higher else (longer, shorter)
+    if low["accuracy_ci"][1] >= high["accuracy_ci"][0]:
+        return None
+    return told | {
+        "leans_to": "longer" if is_longer_higher else "shorter",
+        "right_longer": longer["accuracy"],
+        "right_shorter": shorter["accuracy"],
+    }
 
 
 def _described(score: LiveScore) -> dict[str, Any]:

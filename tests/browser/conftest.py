@@ -2,19 +2,21 @@
 
 Fixtures: `studio` (one server a test module, demo project inside), `browser`, `page` (opened on
 nothing; fails the test on a console error or a request that would leave the machine), `open_page`
-(the page, loaded and ready).
+(the page, loaded and ready), `show` (the heatmaps of made-up scores, alone in a page).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.components.harness import FakeServer, build, comparison_of, serve
 from tests.serving import Studio, running_studio
 
 CHROMIUM = os.environ.get("STUDIO_TEST_CHROMIUM", "/usr/bin/chromium")
@@ -101,6 +103,21 @@ def open_page(page: Page, studio: Studio) -> Callable[..., Page]:
         return page
 
     return load
+
+
+@pytest.fixture
+def show(page: Page) -> Iterator[Callable[..., Page]]:
+    """Open the heatmap of made-up scores over the given answers, or of a given comparison."""
+    with ExitStack() as stack:
+
+        def load(*answers: str, comparison: dict | None = None) -> Page:
+            app = build(FakeServer([]), comparison or comparison_of(*answers))
+            page.goto(stack.enter_context(serve(app)))
+            page.wait_for_selector("html[data-ready]", state="attached", timeout=READY_MS)
+            page.get_by_role("tab", name="Heatmap", exact=True).click()
+            return page
+
+        yield load
 
 
 def tab_names(page: Page) -> list[str]:

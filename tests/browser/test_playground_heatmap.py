@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from studio.components.colours import contrast
-from tests.components.harness import FakeServer, build, comparison_of, serve
+from tests.components.harness import comparison_of
 
 pytestmark = pytest.mark.browser
 
 CODE = 'def f(x):\n\treturn "<b>" if x else `${x}`\n\n\n# end  '
 MIXED = "你好，世界！👩‍🚀 naïve\r\nعربي مع English\n"
 Show = Callable[..., Page]
-
-
-@pytest.fixture
-def show(page: Page) -> Iterator[Show]:
-    """Open the heatmap of made-up scores over the given answers."""
-    with ExitStack() as stack:
-
-        def load(*answers: str, comparison: dict | None = None) -> Page:
-            app = build(FakeServer([]), comparison or comparison_of(*answers))
-            page.goto(stack.enter_context(serve(app)))
-            page.wait_for_selector("html[data-ready]", state="attached", timeout=60_000)
-            page.get_by_role("tab", name="Heatmap", exact=True).click()
-            return page
-
-        yield load
 
 
 @pytest.mark.parametrize("answer", [CODE, MIXED, " ", "\n", "x" * 3000])
@@ -59,7 +43,7 @@ def test_copying_the_text_copies_the_answer_without_marks(show: Show) -> None:
 
 def test_the_end_token_stands_apart_and_an_empty_answer_has_only_that(show: Show) -> None:
     page = show("", "other")
-    expect(page.locator(".rs-map").first.locator(".rs-end")).to_contain_text("end token +0.6200")
+    expect(page.locator(".rs-map").first.locator(".rs-end")).to_have_text("end token +0.620")
     assert page.locator(".rs-tokens").first.evaluate("node => node.textContent") == ""
 
 
@@ -175,59 +159,6 @@ def test_a_head_that_reads_the_end_token_alone_starts_with_the_change(show: Show
     expect(page.locator('[data-part="caution"]')).to_contain_text("do not read it as a reason")
     page.get_by_role("radio", name="Contribution").check(force=True)
     expect(page.locator('[data-part="explains"]')).to_contain_text("reads the end token alone")
-
-
-def test_the_sentence_names_what_made_the_answer_lower_and_leads_there(show: Show) -> None:
-    comparison = comparison_of("Fine words. Better words.", "Fine words. Bad words here.")
-    for answer, share in zip(comparison["answers"], (0.3, -0.5), strict=True):
-        for token in answer["tokens"]:
-            is_other = token["start"] >= len("Fine words.")
-            token["contribution"] = share / 10 if is_other and token["text"] else 0.0
-        answer["reward"] = sum(token["contribution"] for token in answer["tokens"])
-    comparison["prob_better"] = [[0.5, 0.8], [0.2, 0.5]]
-    page = show(comparison=comparison)
-    summary = page.locator('[data-part="summary"]')
-    expect(summary).to_contain_text("B scored lower than A by")
-    expect(summary).to_contain_text("mostly because of “Bad words here.” (−")
-    expect(summary).not_to_contain_text("Fine words")
-    summary.get_by_role("button").first.click()
-    assert page.locator(".rs-map").nth(1).locator(".t:focus").count() == 1
-    expect(page.locator(".rs-ranking")).to_contain_text("20 %")
-    page.locator(".rs-extremes button").first.click()
-    assert page.locator(".t:focus").count() == 1
-
-
-def test_the_end_token_is_told_by_its_own_share_and_not_with_line_breaks(show: Show) -> None:
-    comparison = comparison_of("One line.\n\nTwo lines.", "Short.")
-    shares = {"One line.\n": 0.001, "\n": 0.03, "Two lines.": 0.001, "": 0.1}
-    at = 0
-    tokens = []
-    for text, share in shares.items():
-        end = at + len(text)
-        token = {"text": text, "start": at, "end": end, "value": 0.1, "contribution": share}
-        tokens.append(token | {"pieces": []})
-        at = end
-    best, worst = comparison["answers"]
-    best |= {"tokens": tokens, "reward": sum(shares.values())}
-    worst["tokens"][-1]["contribution"] = -0.5
-    worst["reward"] = sum(token["contribution"] for token in worst["tokens"])
-    page = show(comparison=comparison)
-    summary = page.locator('[data-part="summary"]')
-    expect(summary).to_contain_text("how its end token is read (−0.50 against +0.10)")
-
-
-def test_pictures_are_made_in_the_browser(show: Show) -> None:
-    page = show(MIXED + CODE, "other")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="SVG", exact=True).click()
-    picture = download.value.path().read_text(encoding="utf-8")
-    assert picture.startswith("<svg")
-    assert "Answer A" in picture
-    assert "foreignObject" not in picture
-    with page.expect_download() as download:
-        page.get_by_role("button", name="PNG", exact=True).click()
-    assert download.value.path().read_bytes().startswith(b"\x89PNG")
-    assert download.value.path().stat().st_size > 5000
 
 
 def test_two_checkpoints_can_be_told_apart_token_by_token(show: Show) -> None:

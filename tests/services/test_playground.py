@@ -49,6 +49,31 @@ def test_every_two_answers_have_a_probability_that_follows_their_rewards(
     assert made["device"] == "cpu"
 
 
+def test_a_leaning_to_length_is_told_by_the_correlation_else_by_the_two_slices() -> None:
+    def slices(longer: list[float], shorter: list[float]) -> dict:
+        named = {"chosen_longer": longer, "chosen_shorter": shorter}
+        figures = {name: {"accuracy": sum(ci) / 2, "accuracy_ci": ci} for name, ci in named.items()}
+        return {"evaluation": "heldout", "by_length": figures}
+
+    lean = playground.length_leaning
+    apart = slices([0.8, 0.9], [0.2, 0.4])
+    told = lean(apart | {"reward_length_correlation": 0.91, "evaluation": "cross-validation"})
+    assert told is not None
+    assert (told["leans_to"], told["correlation"]) == ("longer", 0.91)
+    assert told["measured_on"] == "left-out pairs"
+    assert lean(apart | {"reward_length_correlation": 0.2}) is None
+    shorter = lean({"reward_length_correlation": -0.7})
+    assert shorter is not None
+    assert shorter["leans_to"] == "shorter"
+    by_slices = lean(apart)
+    assert by_slices is not None
+    assert (by_slices["leans_to"], by_slices["correlation"]) == ("longer", None)
+    assert by_slices["right_shorter"] == pytest.approx(0.3)
+    assert by_slices["measured_on"] == "held-out pairs"
+    assert lean(slices([0.4, 0.7], [0.5, 0.8])) is None
+    assert lean({}) is None
+
+
 def test_an_edited_answer_costs_what_changed_and_scores_as_from_scratch(
     trained: Workspace,
 ) -> None:
