@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Pair, Prompt, Response, Selection, Vote
+from db.models import FILLING, Pair, Prompt, Response, Selection, Vote
 from db.slots import LABEL
 
 OWN_PURPOSES = ("label", "gold", "repeat")
@@ -109,3 +109,32 @@ def own_votes_before(
             )
         )
     return [OwnVote(*row) for row in s.execute(statement)]
+
+
+def _verdicts(project_id: int, annotator: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Vote.project_id == project_id,
+        Vote.annotator == annotator,
+        Vote.purpose.in_(OWN_PURPOSES),
+        Vote.choice.in_(FILLING),
+        Vote.retracted_at.is_(None),
+    )
+
+
+def verdict_on(s: Session, project_id: int, pair_id: int, annotator: str) -> str | None:
+    """The annotator's newest standing verdict on the pair, whatever it was shown for."""
+    return s.scalar(
+        select(Vote.choice)
+        .where(*_verdicts(project_id, annotator), Vote.pair_id == pair_id)
+        .order_by(Vote.created_at.desc())
+        .limit(1)
+    )
+
+
+def random_judged(s: Session, project_id: int, annotator: str, at: float) -> int | None:
+    """One of the pairs that the annotator has judged; `at`, in [0, 1), says where to look."""
+    mine = _verdicts(project_id, annotator)
+    number = s.scalar(select(func.count()).where(*mine)) or 0
+    return s.scalar(
+        select(Vote.pair_id).where(*mine).order_by(Vote.id).offset(int(at * number)).limit(1)
+    )

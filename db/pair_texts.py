@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from db import slots
-from db.models import Pair, Prompt, Response
+from db.models import Pair, Prompt, Response, Vote
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +105,20 @@ def random_pair_id(s: Session, project_id: int, at: float) -> int | None:
         .order_by(Pair.id)
         .limit(1)
     )
+
+
+def disputed_pair_id(s: Session, project_id: int, at: float) -> int | None:
+    """A pair on which people gave both answers the preference; `at`, in [0, 1), says which."""
+    disputed = (
+        select(Vote.pair_id)
+        .where(
+            Vote.project_id == project_id,
+            Vote.retracted_at.is_(None),
+            Vote.purpose == slots.LABEL,
+            Vote.choice.in_(("a", "b")),
+        )
+        .group_by(Vote.pair_id)
+        .having(sa.func.count(Vote.choice.distinct()) == 2)
+    )
+    number = s.scalar(select(sa.func.count()).select_from(disputed.subquery())) or 0
+    return s.scalar(disputed.order_by(Vote.pair_id).offset(int(at * number)).limit(1))

@@ -334,6 +334,12 @@ def unfill(s: Session, vote_id: str, lease_until: datetime) -> int | None:
     )
 
 
+def is_wanted(s: Session, pair_id: int) -> bool:
+    """Whether the pair wants another vote."""
+    unfilled = select(Slot.id).where(Slot.pair_id == pair_id, Slot.vote_id.is_(None))
+    return s.scalar(unfilled.limit(1)) is not None
+
+
 def count_unfilled(s: Session, project_id: int) -> int:
     """Pairs with at least one slot that no vote has filled."""
     pairs = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))

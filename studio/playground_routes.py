@@ -1,7 +1,7 @@
 """The JSON routes of the playground, under /api/projects/{id}/playground.
 
     GET  options                 checkpoints, backbone, endpoint
-    GET  pair?wanted=12          a pair of the project: a number, `random` or `disputed`
+    GET  pair?wanted=12          a pair: a number, `random`, or `disputed` for leads
     POST score                   {"messages", "answers", "checkpoint_id", "against_id"}
     POST generate                the same with "source" and sampling; server-sent events
     POST send                    {"messages", "first", "second"}: a pair to label; leads
@@ -90,7 +90,7 @@ def router(database: Database, settings: Settings, environ: Mapping[str, str]) -
         wanted = wanted.strip()
         if wanted not in ("random", "disputed") and not re.fullmatch(r"[0-9]{1,9}", wanted):
             raise UsageError(f"{wanted!r:.40} is not a pair's number; give one such as 12.")
-        return playground.project_pair(database, project_id, wanted)
+        return playground_pairs.open_pair(database, project_id, who, wanted)
 
     @routes.post("/score")
     def score(

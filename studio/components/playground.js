@@ -209,7 +209,12 @@ function forgetScores() {
 // ---- pairs and checkpoints ---------------------------------------------------------------------
 
 function verdictLine({ pair_id: id, verdict }) {
-  const { target, num_votes: count } = verdict;
+  if (!verdict) return `Pair ${id} still waits for your own verdict, so what others said is not told.`;
+  const { target, num_votes: count, of } = verdict;
+  if (of === "you") {
+    if (target === null) return `Pair ${id}: you found both answers bad.`;
+    return `Pair ${id}: you judged ${target === 0.5 ? "a tie" : `answer ${target > 0.5 ? "A" : "B"} better`}.`;
+  }
   if (target === null || target === undefined) return `Pair ${id} is not judged yet.`;
   const votes = plural(count, "vote", "votes");
   if (target === 0.5) return `Pair ${id}: judged a tie (${votes}).`;
@@ -261,6 +266,7 @@ async function loadOptions() {
     fillCheckpoints(options);
     fillWriting(options);
     part("open-sending").hidden = !play.hasScored || !options.is_lead;
+    element.querySelector('[data-pair="disputed"]').hidden = !options.is_lead;
   } catch (error) {
     fail(error);
   }

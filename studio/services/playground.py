@@ -8,16 +8,12 @@ Scores come from the live encoder (rm_core/live.py): an edited answer costs what
 
 from __future__ import annotations
 
-import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
-
-from db import checkpoints, pair_texts, projects, votes
-from db.models import JUDGING, Checkpoint, Pair, Vote
+from db import checkpoints, projects
+from db.models import Checkpoint
 from studio.services import scoring
 from studio.services.backbones import told_plainly
 from studio.services.errors import NotFound, UsageError
@@ -242,71 +238,3 @@ def options(database: Database, project_id: int) -> dict[str, Any]:
             for each in known
         ],
     }
-
-
-def project_pair(database: Database, project_id: int, wanted: int | str) -> dict[str, Any]:
-    """A pair of the project by its id, `random`, or `disputed`: with what people said of it."""
-    with database.read() as s:
-        if wanted == "random":
-            pair_id = pair_texts.random_pair_id(s, project_id, random.random())
-        elif wanted == "disputed":
-            pair_id = _disputed_pair_id(s, project_id)
-        else:
-            pair_id = int(wanted)
-        pair = pair_texts.get_pair(s, project_id, pair_id) if pair_id is not None else None
-        if pair is None:
-            raise NotFound(_no_pair(wanted))
-        choices = Counter(
-            s.scalars(
-                select(Vote.choice).where(
-                    Vote.pair_id == pair.pair_id,
-                    Vote.retracted_at.is_(None),
-                    Vote.purpose == "label",
-                )
-            )
-        )
-    return {
-        "pair_id": pair.pair_id,
-        "messages": pair.messages,
-        "response_a": pair.response_a,
-        "response_b": pair.response_b,
-        "split": pair.split,
-        "verdict": {
-            "target": votes.target_of(choices),
-            "num_votes": sum(choices[choice] for choice in JUDGING),
-        },
-    }
-
-
-def _no_pair(wanted: int | str) -> str:
-    if wanted == "disputed":
-        return "nobody disagrees on a pair of this project yet: take a random one."
-    what = "no pairs" if wanted == "random" else f"no pair {wanted}"
-    return f"the project has {what}: import some, or take a random one."
-
-
-def _disputed_pair_id(s: Any, project_id: int) -> int | None:
-    """A pair on which people gave both answers the preference, at random."""
-    disputed = (
-        select(Vote.pair_id)
-        .where(
-            Vote.project_id == project_id,
-            Vote.retracted_at.is_(None),
-            Vote.purpose == "label",
-            Vote.choice.in_(("a", "b")),
-        )
-        .group_by(Vote.pair_id)
-        .having(func.count(Vote.choice.distinct()) == 2)
-        .subquery()
-    )
-    num = s.scalar(select(func.count()).select_from(disputed))
-    if not num:
-        return None
-    found: int | None = s.scalar(
-        select(Pair.id)
-        .where(Pair.id.in_(select(disputed.c.pair_id)))
-        .order_by(Pair.id)
-        .offset(random.randrange(num))
-        .limit(1)
-    )
-    return found

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 
 import numpy as np
 import pytest
 
 from db import pair_texts
-from studio.services import playground, playground_pairs, scoring
+from db.engine import Database
+from studio.services import labelling, playground, playground_pairs, scoring
 from studio.services.errors import Conflict, NotFound, StudioError, UsageError
+from studio.services.people import LOCAL, NotAllowed, Person
+from tests.rows import make_project, open_pairs
 from tests.workspace import Workspace, kindness
 
 PROMPT = [{"role": "user", "content": "How do I fold a letter?"}]
@@ -122,15 +126,17 @@ def test_what_cannot_be_scored_is_refused_in_a_sentence(
 
 
 def test_a_pair_of_the_project_comes_with_its_verdict(trained: Workspace) -> None:
-    pair = playground.project_pair(trained.database, trained.project_id, "random")
+    def opened(wanted: int | str) -> dict:
+        return playground_pairs.open_pair(trained.database, trained.project_id, LOCAL, wanted)
+
+    pair = opened("random")
     assert pair["verdict"]["num_votes"] == 1
     assert pair["verdict"]["target"] in {0.0, 1.0}
-    again = playground.project_pair(trained.database, trained.project_id, pair["pair_id"])
-    assert again == pair
+    assert opened(pair["pair_id"]) == pair
     with pytest.raises(NotFound, match="no pair 9999"):
-        playground.project_pair(trained.database, trained.project_id, 9999)
+        opened(9999)
     with pytest.raises(NotFound, match="nobody disagrees"):
-        playground.project_pair(trained.database, trained.project_id, "disputed")
+        opened("disputed")
 
 
 def test_a_disputed_pair_is_one_with_votes_for_both(empty_workspace: Workspace) -> None:
@@ -141,8 +147,41 @@ def test_a_disputed_pair_is_one_with_votes_for_both(empty_workspace: Workspace) 
         {"prompt": "Two?", "answers": ["c", "d"], "votes": votes[:1]},
     ]
     project_id = here.add(rows)
-    found = playground.project_pair(here.database, project_id, "disputed")
+    found = playground_pairs.open_pair(here.database, project_id, LOCAL, "disputed")
     assert found["messages"][0]["content"] == "One?"
+
+
+def test_whoever_has_a_pair_to_judge_is_not_told_what_others_said(database: Database) -> None:
+    project_id = make_project(database, open_pairs(6), wanted_votes=2)
+    first, second, lead = (
+        Person(name, roles={project_id: role})
+        for name, role in (("first", "annotator"), ("second", "annotator"), ("mara", "lead"))
+    )
+
+    def judge(who: Person, choice: str) -> int:
+        (shown,) = labelling.next_pairs(database, project_id, who.name, count=1)["pairs"]
+        vote = {"vote_id": str(uuid.uuid4()), "showing_id": shown["showing_id"], "choice": choice}
+        labelling.cast_vote(database, project_id, who.name, vote)
+        return shown["pair_id"]
+
+    def opened(who: Person, wanted: int | str) -> dict:
+        return playground_pairs.open_pair(database, project_id, who, wanted)
+
+    judged = [judge(first, "left") for _ in range(4)]
+    assert all(opened(first, "random")["pair_id"] in judged for _ in range(5))
+    assert opened(first, judged[0])["verdict"]["of"] == "you"
+    for wanted in (judged[0], "random"):  # open in front of the second annotator, or not yet
+        with pytest.raises(NotFound, match="opens pairs after your verdict"):
+            opened(second, wanted)
+    with pytest.raises(NotAllowed):
+        opened(first, "disputed")
+    assert opened(lead, judged[0])["verdict"]["num_votes"] == 1  # reads, and labels nothing
+    own = judge(lead, "left")
+    waiting = next(pair_id for pair_id in judged if pair_id != own)
+    assert opened(lead, waiting)["verdict"] is None
+    assert opened(lead, own)["verdict"]["of"] == "all"
+    judge(second, "tie")  # somebody else's verdict is never shown, not even of a judged pair
+    assert opened(second, "random")["verdict"] == {"target": 0.5, "num_votes": 1, "of": "you"}
 
 
 def test_two_answers_become_one_pair_to_label_however_often_they_are_sent(

@@ -78,7 +78,8 @@ def test_annotators_score_and_leads_alone_send_and_set_the_endpoint(
     assert client.get(f"{url}/pair").status_code == 403
     asking_as(Person("ann", roles={trained.project_id: "annotator"}))
     assert client.post(f"{url}/score", json=score).status_code == 200
-    assert client.get(f"{url}/pair", params={"wanted": "random"}).status_code == 200
+    for wanted, status in (("random", 404), ("1", 404), ("disputed", 403)):  # nothing judged yet
+        assert client.get(f"{url}/pair", params={"wanted": wanted}).status_code == status
     assert client.get(f"{url}/options").json()["is_lead"] is False
     for path, body in [("send", {}), ("endpoint", {}), ("generate", {"source": "endpoint"})]:
         answer = client.post(f"{url}/{path}", json={"messages": PROMPT, **body})
