@@ -48,11 +48,14 @@ function drawChart(target, maps) {
   series.forEach((line, m) => {
     const { a, of } = maps[m];
     // Beside each other, the same colour is the same answer and dashes are the second checkpoint.
-    const dash = view.shows === "both" ? (of === view.data ? "" : "5 4") : DASHES[a];
+    const isBoth = view.shows === "both";
+    const isSecond = isBoth && of !== view.data;
+    const dash = isBoth ? (isSecond ? "5 4" : "") : DASHES[a];
+    const nameAt = y(line.at(-1)) + (isBoth ? (isSecond ? 11 : -3) : 4);
     const path = line.map((value, step) => `${step ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     picture.append(
       svg("path", { d: path, fill: "none", stroke: colours[a], "stroke-width": 1.8, "stroke-dasharray": dash, "stroke-linejoin": "round" }),
-      svg("text", { x: x(line.length - 1) + 5, y: y(line.at(-1)) + 4, fill: colours[a], class: "rs-line-name" }, maps[m].short));
+      svg("text", { x: x(line.length - 1) + 5, y: nameAt, fill: colours[a], class: "rs-line-name" }, maps[m].short));
   });
   const cursor = svg("line", { y1: CHART.top, y2: CHART.height - CHART.bottom, class: "rs-cursor", visibility: "hidden" });
   picture.append(cursor, svg("text", { x: CHART.left, y: CHART.height - 6, class: "rs-tick" }, "prompt's end"),

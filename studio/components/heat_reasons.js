@@ -65,12 +65,22 @@ function termNodes(term, pair) {
   const decimals = decimalsOf(Math.max(...Object.values(term.amounts).map(Math.abs)));
   const number = (index) => signed(term.amounts[index], decimals);
   const where = term.amounts[low] === undefined ? high : low;
-  const quote = h("button", { type: "button", class: "rs-quote", dir: "auto" },
-    `“${shortened(term.text.replaceAll("\n", " "), 80)}”`);
-  quote.addEventListener("click", () => showPhrase(where, of, term.places[where]));
+  const quote = quoteOf(term.text, () => showPhrase(where, of, term.places[where]));
   const both = term.amounts[low] !== undefined && term.amounts[high] !== undefined;
   const amount = both ? `${number(low)} in ${NAMES[low]}, ${number(high)} in ${NAMES[high]}` : `${number(where)} in ${NAMES[where]}`;
   return [quote, ` (${amount})`];
+}
+
+// A button within the sentence; a <button> would not break over lines with it.
+function quoteOf(text, lead) {
+  const quote = h("span", { class: "rs-quote", role: "button", tabindex: 0 }, h("bdi", {}, `“${shortened(text.replaceAll("\n", " "), 80)}”`));
+  quote.addEventListener("click", lead);
+  quote.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    lead();
+  });
+  return quote;
 }
 
 function showPhrase(index, of, unit) {

@@ -79,6 +79,7 @@ function build() {
   for (const map of maps) {
     map.reward.textContent = signed(map.answer.reward);
     map.best.textContent = map.minus ? "difference of the rewards" : bestOf(map);
+    map.best.classList.toggle("of-two", Boolean(map.minus));
     drawParts(map.parts, map.answer, reach, map.minus ? "difference" : "reward");
   }
   const box = part("maps");

@@ -8,28 +8,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.components.harness import comparison_of
+from tests.components.harness import judged
 
 pytestmark = pytest.mark.browser
 
 Show = Callable[..., Page]
-Shares = list[tuple[str, float]]
 SUMMARY = '[data-part="summary"]'
-
-
-def judged(*answers: Shares) -> dict:
-    """A comparison of answers given as tokens with contributions; the end token's text is ""."""
-    comparison = comparison_of(*("".join(text for text, _ in shares) for shares in answers))
-    for answer, shares in zip(comparison["answers"], answers, strict=True):
-        at, tokens = 0, []
-        for text, share in shares:
-            token = {"text": text, "start": at, "end": at + len(text), "value": 0.1}
-            tokens.append(token | {"contribution": share, "pieces": []})
-            at += len(text)
-        answer |= {"tokens": tokens, "reward": sum(share for _, share in shares)}
-    rewards = [answer["reward"] for answer in comparison["answers"]]
-    comparison["prob_better"] = [[0.5 + (a - b) / 10 for b in rewards] for a in rewards]
-    return comparison
 
 
 def numbers(text: str) -> list[float]:

@@ -269,6 +269,21 @@ def comparison_of(*responses: str) -> dict[str, Any]:
     }
 
 
+def judged(*answers: list[tuple[str, float]]) -> dict[str, Any]:
+    """A comparison of answers given as tokens with contributions; the end token's text is ""."""
+    comparison = comparison_of(*("".join(text for text, _ in shares) for shares in answers))
+    for answer, shares in zip(comparison["answers"], answers, strict=True):
+        at, tokens = 0, []
+        for text, share in shares:
+            token = {"text": text, "start": at, "end": at + len(text), "value": 0.1}
+            tokens.append(token | {"contribution": share, "pieces": []})
+            at += len(text)
+        answer |= {"tokens": tokens, "reward": sum(share for _, share in shares)}
+    rewards = [answer["reward"] for answer in comparison["answers"]]
+    comparison["prob_better"] = [[0.5 + (a - b) / 10 for b in rewards] for a in rewards]
+    return comparison
+
+
 def main() -> None:
     with gzip.open(sys.argv[1], "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
