@@ -214,6 +214,21 @@ def newest_run(s: Session, project_id: int, kind: str) -> TrainingRun | None:
     )
 
 
+def newest_finished(s: Session, project_id: int, kind: str, trigger_key: str) -> TrainingRun | None:
+    """The newest run with this key that has ended, however."""
+    return s.scalar(
+        select(TrainingRun)
+        .where(
+            TrainingRun.project_id == project_id,
+            TrainingRun.kind == kind,
+            TrainingRun.trigger_key == trigger_key,
+            TrainingRun.status.in_(FINISHED),
+        )
+        .order_by(TrainingRun.id.desc())
+        .limit(1)
+    )
+
+
 def lock_project(s: Session, project_id: int) -> Project | None:
     """The project, kept from others' rules until this transaction ends.
 

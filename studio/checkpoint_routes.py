@@ -1,8 +1,9 @@
-"""The JSON routes behind the Checkpoints tab, for leads: plain functions over services.
+"""The JSON routes behind the Checkpoints tab and the runs' logs, for leads.
 
 GET  /api/projects/{id}/checkpoints                   .../checkpoints/{c}
 POST .../checkpoints/{c}/promote   .../retire   .../reproduce   .../learning-curve
 GET  /api/projects/{id}/pairs/{pair}/checkpoints      which were trained with votes on a pair
+GET  /api/projects/{id}/runs/{run}/log                the end of what a run of any kind printed
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Depends, Request
 
 from studio.identity import current_person
-from studio.services import checkpoints, curve_job, reproduce_job
+from studio.services import checkpoints, curve_job, reproduce_job, training
 from studio.services.people import require
 
 if TYPE_CHECKING:
@@ -61,5 +62,9 @@ def router(database: Database, settings: Settings) -> APIRouter:
     @routes.get("/pairs/{pair_id}/checkpoints")
     def used_by(project_id: int, pair_id: int, _who: str = Lead) -> dict[str, Any]:
         return checkpoints.used_by(database, project_id, pair_id)
+
+    @routes.get("/runs/{run_id}/log")
+    def log_of(project_id: int, run_id: int, _who: str = Lead) -> dict[str, Any]:
+        return training.log_of(database, settings, project_id, run_id)
 
     return routes

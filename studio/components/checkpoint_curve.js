@@ -52,18 +52,18 @@ function gainSentence(gain) {
 }
 
 // `state.more` is kept by the caller, so that a refresh does not take the choice back.
-function curveCard(c, isWorking, state, workOut, redraw) {
+function curveCard(c, isWorking, state, workOut, redraw, failure) {
   const title = "What would more votes bring?";
   const button = h("button", { type: "button", class: "rs-button", disabled: isWorking, onclick: workOut },
     isWorking ? "Working it out …" : c.learning_curve ? "Work it out again" : "Work it out");
   if (!c.learning_curve) {
-    return card(title, h("p", {}, "Fits heads to parts of these votes and sees how the figures grow. It takes some seconds; training goes first."), button);
+    return card(title, h("p", {}, "Fits heads to parts of these votes and sees how the figures grow. It takes some seconds; training goes first."), failure, button);
   }
   const curve = c.learning_curve;
   const gain = curve.gains.find((each) => each.more === state.more) || curve.gains.find((each) => each.more === 200) || curve.gains[0];
   const select = h("select", { "aria-label": "How many more judged pairs", onchange: (event) => { state.more = Number(event.target.value); redraw(); } },
     curve.gains.map((each) => h("option", { value: each.more, selected: each.more === gain.more }, each.more.toLocaleString("en"))));
-  return card(title, h("p", { class: "rs-answer" }, gainSentence(gain)), curvePlot(curve, gain),
+  return card(title, failure, h("p", { class: "rs-answer" }, gainSentence(gain)), curvePlot(curve, gain),
     h("div", { class: "rs-actions" }, h("label", {}, "More judged pairs ", select), button),
     h("p", {}, `${HOW} ${plural(curve.orders, "random order", "random orders")}, ${plural(curve.test_pairs, "unseen pair", "unseen pairs")}, ${curve.elapsed_s.toFixed(1)} s.`));
 }

@@ -10,7 +10,7 @@ function lineageCard(c, lookUp) {
     ["Votes", votes ? `${whose(votes)}: ${by}${others}` : "not known", leftOut ? `left out: ${leftOut}` : ""],
     ["Snapshot", c.snapshot ? `${c.snapshot.digest.slice(0, 12)}… of ${when(c.snapshot.created_at)}` : "none", counts.pairs ? `${plural(counts.pairs, "judged pair", "judged pairs")}` : ""],
     ["Run", `run ${c.run_id}${c.actor && c.actor !== "local" ? `, asked for by ${c.actor}` : ""}`, [c.reason ? sentence(c.reason) : "", c.run.elapsed_s ? `${c.run.elapsed_s.toFixed(1)} s on ${c.run.device || "cpu"}` : ""].filter(Boolean).join(" ")],
-    ["Checkpoint", c.directory, `weights sha256 ${c.weights_sha256.slice(0, 12)}…${c.is_there ? "" : "; its files are gone"}`],
+    ["Checkpoint", c.directory, `weights sha256 ${c.weights_sha256.slice(0, 12)}…${c.is_there ? "" : "; its files cannot be read"}`],
   ];
   return card("Where it comes from",
     h("ol", { class: "rs-lineage" }, steps.map(([name, value, note]) => h("li", {}, h("strong", {}, name), h("span", { dir: "auto" }, value), note ? h("small", {}, note) : null))),

@@ -86,8 +86,18 @@ function drawHead(c) {
       h("span", { class: "rs-state", "data-state": c.in_use ? "in use" : c.status }, c.in_use ? "in use: the playground and scoring read this one" : STATUS_WORDS[c.status] || c.status)),
     c.because ? h("p", {}, c.because) : null,
     c.reproduced ? h("p", { class: c.reproduced.same ? "rs-good" : "rs-bad" }, `Reproduced ${when(c.reproduced.at)}: ${c.reproduced.because}`) : null,
+    isReproducing ? null : endedBadly("Reproducing it", c.reproduction),
     h("div", { class: "rs-actions" }, buttons.filter(Boolean)),
     h("p", { role: "status", class: state.noteKind === "bad" ? "rs-bad" : "rs-good" }, state.note));
+}
+
+// The newest look into a checkpoint, where it came to nothing; what it found stands elsewhere.
+function endedBadly(what, run) {
+  if (!run || run.status === "succeeded") return null;
+  if (run.status === "cancelled") return h("p", {}, `${what} was cancelled ${when(run.finished_at)} (run ${run.id}).`);
+  return h("div", { class: "rs-failed" },
+    h("p", { class: "rs-bad" }, `${what} failed ${when(run.finished_at)} (run ${run.id}): ${run.error ? sentence(run.error) : "it stopped without saying why."}`),
+    runLog(state.project, run.id));
 }
 
 function drawFigures(c) {
@@ -104,7 +114,8 @@ function drawDetail(c) {
   return [
     drawHead(c),
     h("div", { class: "rs-cards" }, [
-      drawFigures(c), calibration(c.figures), comparedCard(c), curveCard(c, working, state, workOut, draw),
+      drawFigures(c), calibration(c.figures), comparedCard(c),
+      curveCard(c, working, state, workOut, draw, working ? null : endedBadly("Working it out", c.curve_run)),
       slicesCard(c.figures), lineageCard(c, pairLookUp(ask, base())), candidatesCard(c), modelCard(c),
     ].filter(Boolean)),
   ];

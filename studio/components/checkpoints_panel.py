@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SCRIPTS = (
     "dom.js",
     "plot.js",
+    "run_log.js",
     "checkpoint_figures.js",
     "checkpoint_table.js",
     "checkpoint_slices.js",

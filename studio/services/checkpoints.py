@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from db import audit, pair_texts, runs, snapshots
 from db import checkpoints as queries
 from db.models import Checkpoint, Pair, Snapshot, TrainingRun
-from studio.services import curve_job, predictions, slices
+from studio.services import curve_job, predictions, reproduce_job, slices
 from studio.services.errors import NotFound, StudioError
 
 if TYPE_CHECKING:
@@ -124,6 +124,10 @@ def detail(
         unseen = predictions.read(settings.checkpoints_dir / checkpoint.directory)
         flipped = _flipped(s, unseen) if unseen and unseen.compared() else None
         in_use = queries.newest_promoted(s, project_id)
+        reproduction = runs.newest_finished(
+            s, project_id, "reproduce", reproduce_job.key_of(checkpoint.run_id)
+        )
+        curve_run = runs.newest_finished(s, project_id, "curve", curve_job.key_of(checkpoint.id))
     directory = settings.checkpoints_dir / checkpoint.directory
     manifest = _manifest(directory)
     curve = checkpoint.metrics.get("learning_curve")
@@ -145,7 +149,9 @@ def detail(
         "is_there": bool(manifest),
         "model_card": _text(directory / "model_card.md"),
         "reproduced": checkpoint.metrics.get("reproduced"),
+        "reproduction": _ended(reproduction),
         "learning_curve": curve,
+        "curve_run": _ended(curve_run),
         "more_votes": curve_job.in_words(curve, curve_job.ASKED) if curve else None,
         "run": {
             "id": run.id,
@@ -154,6 +160,14 @@ def detail(
             "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         },
     }
+
+
+def _ended(run: TrainingRun | None) -> dict[str, Any] | None:
+    """How the newest look into a checkpoint ended; its log is a route of its own."""
+    if run is None:
+        return None
+    finished_at = run.finished_at.isoformat() if run.finished_at else None
+    return {"id": run.id, "status": run.status, "error": run.error, "finished_at": finished_at}
 
 
 def _find(s: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
@@ -172,12 +186,13 @@ def _elapsed_s(run: TrainingRun) -> float | None:
 
 
 def _manifest(directory: Path) -> dict[str, Any]:
+    """What the directory says of itself; nothing where it is gone or damaged."""
     import json
 
-    path = directory / "manifest.json"
-    if not path.exists():
+    try:
+        manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
         return {}
-    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return manifest
 
 

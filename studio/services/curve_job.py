@@ -41,11 +41,16 @@ def request(database: Database, checkpoint_id: int, *, actor: str | None = None)
         if checkpoint is None:
             raise NotFound(f"there is no checkpoint {checkpoint_id}: choose one that exists.")
         config = {"checkpoint": checkpoint_id}
-        key = f"checkpoint-{checkpoint_id}"
+        key = key_of(checkpoint_id)
         run = runs.enqueue(s, checkpoint.project_id, "curve", config, "page", key, actor=actor)
         run_id = run.id
     wakeup.announce()
     return run_id
+
+
+def key_of(checkpoint_id: int) -> str:
+    """What tells the curves of one checkpoint from those of others."""
+    return f"checkpoint-{checkpoint_id}"
 
 
 def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:

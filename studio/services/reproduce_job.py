@@ -44,11 +44,16 @@ def request(database: Database, run_id: int, *, actor: str | None = None) -> int
         run, _, _ = _original(s, run_id)
         config = {"run": run_id}
         queued = runs.enqueue(
-            s, run.project_id, "reproduce", config, "reproduce", f"run-{run_id}", actor=actor
+            s, run.project_id, "reproduce", config, "reproduce", key_of(run_id), actor=actor
         )
         new_id = queued.id
     wakeup.announce()
     return new_id
+
+
+def key_of(run_id: int) -> str:
+    """What tells the reproductions of one training run from those of others."""
+    return f"run-{run_id}"
 
 
 def outcome_of(database: Database, run_id: int) -> dict[str, Any]:

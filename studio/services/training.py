@@ -219,6 +219,15 @@ def curves(database: Database, run_id: int) -> list[dict[str, Any]]:
     return [{"step": step, "name": name, "value": value} for step, name, value in rows]
 
 
+def log_of(database: Database, settings: Settings, project_id: int, run_id: int) -> dict[str, Any]:
+    """The end of the log of a run of this project."""
+    with database.read() as s:
+        run = runs.get_run(s, run_id)
+    if run is None or run.project_id != project_id:
+        raise NotFound(f"the project has no run {run_id}: the Train tab lists the runs there are.")
+    return {"run": run_id, "log": log_tail(database, settings, run_id)}
+
+
 def log_tail(database: Database, settings: Settings, run_id: int, lines: int = 40) -> str:
     """The last lines of what the run printed; empty when it has printed nothing yet."""
     run_queue.status_of(database, run_id)

@@ -122,6 +122,14 @@ def test_heads_that_cannot_be_compared_are_said_to_agree_on_nothing(
     manifest = studio.data_dir / "checkpoints" / directory / "manifest.json"
     kept = manifest.read_text()
     manifest.write_text("{")
+    # A look into it fails, and says so where it was asked for.
+    panel.get_by_role("button", name="Reproduce").click()
+    expect(panel).to_contain_text("Reproducing it failed", timeout=TRAINED_MS)
+    expect(panel).to_contain_text("No checkpoint can be read from")
+    panel.get_by_text("The end of the log of run").click()
+    expect(panel.locator(".rs-failed pre")).to_contain_text("failed")
+    page.wait_for_timeout(3500)  # a look: what was opened stays open
+    expect(panel.locator(".rs-failed pre")).to_be_visible()
     train(page, 3)
     manifest.write_text(kept)
     page.get_by_role("button", name="All checkpoints and details").click()

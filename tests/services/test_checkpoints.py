@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +17,14 @@ import pytest
 from db import projects
 from db.models import AuditEvent
 from rm_core.features import FeatureStore
+from studio.jobs.run import run_job
 from studio.services import (
     checkpoints,
     curve_job,
     predictions,
     promotion,
     reproduce_job,
+    run_queue,
     scoring,
     training,
 )
@@ -178,6 +181,27 @@ def encoded_elsewhere(path: Path) -> None:
                 store.execute("DELETE FROM summary WHERE id = ?", (row,))
         store.execute("DELETE FROM refusal")
         store.commit()
+
+
+def test_a_look_into_a_checkpoint_that_failed_is_told_with_it(judged_workspace: Workspace) -> None:
+    here = judged_workspace
+    here.run_here(training.request_run(here.database, here.project_id, "click"))
+    made = detail(here, 1)
+    assert (made["reproduction"], made["curve_run"]) == (None, None)
+    manifest = here.settings.checkpoints_dir / made["directory"] / "manifest.json"
+    kept = manifest.read_text()
+    manifest.write_text("{")
+    run_id = reproduce_job.request(here.database, made["run_id"])
+    assert run_queue.claim(here.database) == run_id
+    assert run_job(here.database, here.settings, run_id, threading.Event()) == 1
+    assert not detail(here, 1)["is_there"]
+    manifest.write_text(kept)
+    failed = detail(here, 1)["reproduction"]
+    assert (failed["id"], failed["status"]) == (run_id, "failed")
+    assert failed["error"].startswith("No checkpoint can be read from")
+    again = reproduce_job.request(here.database, made["run_id"])
+    here.run_here(again)
+    assert detail(here, 1)["reproduction"]["status"] == "succeeded"  # the newest counts
 
 
 def test_what_was_refused_takes_no_part_when_heads_are_compared(
