@@ -80,6 +80,12 @@ def set_guidelines(s: Session, project_id: int, text: str, author: str = "local"
     return version
 
 
+def find_guidelines(s: Session, project_id: int, version: int) -> Guidelines | None:
+    return s.scalar(
+        select(Guidelines).where(Guidelines.project_id == project_id, Guidelines.version == version)
+    )
+
+
 def lock_project(s: Session, project_id: int) -> None:
     """Let one import at a time into a project; voting goes on meanwhile (on PostgreSQL)."""
     s.execute(

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.aggregation import RULE_VERSION, TRAINING, Merged, Rules, merge
-from db.models import JUDGING, Pair, Project, Snapshot, Vote
+from db.models import JUDGING, AuditEvent, Pair, Project, Snapshot, Vote
 from db.pair_texts import select_pairs
 from db.projects import count_pairs
 from db.slots import LABEL
@@ -91,6 +93,42 @@ def is_flagged(s: Session, pair_id: int) -> bool:
     )
 
 
+def is_kept_paused(s: Session, pair_id: int) -> bool:
+    """The pair stays paused without the flag just taken back: another stands, or a lead paused it.
+
+    What a lead did last to the pair is in the audit trail alone: it has one state for both.
+    """
+    done_by_lead = s.scalar(
+        select(AuditEvent.action)
+        .where(
+            AuditEvent.subject == "pair",
+            AuditEvent.subject_id == str(pair_id),
+            AuditEvent.action.in_(("pause", "reopen")),
+        )
+        .order_by(AuditEvent.id.desc())
+        .limit(1)
+    )
+    return done_by_lead == "pause" or is_flagged(s, pair_id)
+
+
+def standing_revision(s: Session, vote: Vote) -> Vote | None:
+    """The vote itself if it stands, else the revision that stands for it; None if neither does.
+
+    A revision begins in the moment in which the vote that it names was retracted. One given anew
+    after an undo names it too, but came later: that is another verdict.
+    """
+    found: Vote | None = vote
+    while found is not None and found.retracted_at is not None:
+        found = s.scalar(
+            select(Vote).where(
+                Vote.pair_id == found.pair_id,
+                Vote.revises == found.id,
+                Vote.created_at == found.retracted_at,
+            )
+        )
+    return found
+
+
 def standing_votes(s: Session, pair_ids: Sequence[int]) -> dict[int, list[Vote]]:
     """The unretracted labels of these pairs, oldest first, by pair."""
     found: dict[int, list[Vote]] = {}
@@ -100,6 +138,51 @@ def standing_votes(s: Session, pair_ids: Sequence[int]) -> dict[int, list[Vote]]
     for vote in s.scalars(statement.order_by(Vote.created_at, Vote.id)):
         found.setdefault(vote.pair_id, []).append(vote)
     return found
+
+
+class RawVote(NamedTuple):
+    """A standing vote as it was given: the columns of `vote`."""
+
+    pair_id: int
+    id: str
+    annotator: str
+    choice: str
+    strength: int | None
+    reasons: list[str]
+    aspects: dict[str, dict[str, int]]
+    comment: str
+    duration_ms: int | None
+    left_side: str | None
+    guidelines_version: int | None
+    imported: bool
+    surplus: bool
+    created_at: datetime
+    revises: str | None
+
+
+def raw_votes(
+    s: Session, pair_ids: Sequence[int], purpose: Literal["label", "adjudication"] = "label"
+) -> dict[int, list[RawVote]]:
+    """The unretracted labels (or adjudications) of these pairs, oldest first, by pair."""
+    found: dict[int, list[RawVote]] = {}
+    for row in s.execute(_raw_statement(purpose), {"b_pairs": pair_ids}):
+        found.setdefault(row[0], []).append(RawVote(*row))
+    return found
+
+
+@cache
+def _raw_statement(purpose: str) -> sa.Select[Any]:
+    columns = [getattr(Vote, name) for name in RawVote._fields]
+    return (
+        select(*columns)
+        .where(
+            Vote.pair_id.in_(sa.bindparam("b_pairs", expanding=True)),
+            Vote.retracted_at.is_(None),
+            # A literal, so that SQLite can use the partial index.
+            Vote.purpose == sa.literal_column(f"'{purpose}'"),
+        )
+        .order_by(Vote.created_at, Vote.id)
+    )
 
 
 def count_retracted(s: Session, project_id: int) -> int:

@@ -2,7 +2,8 @@
 
     GET  /api/health          the label page's: see label_routes
 
-An error is {"error": sentence} with a status: 4xx is final, 503 means "send it again".
+An error is {"error": sentence} with a status. With "final": true a service has understood what was
+sent and will not change its mind; anything else, also what a proxy answers, may be sent again.
 """
 
 from __future__ import annotations
@@ -48,28 +49,30 @@ def install(app: FastAPI, database: Database) -> None:
         app.add_exception_handler(kind, _database_error)
 
 
-def _error(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status)
+def _error(status: int, sentence: str, *, is_final: bool = False) -> JSONResponse:
+    return JSONResponse({"error": sentence, **({"final": True} if is_final else {})}, status)
 
 
 def _studio_error(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, NotFound):
-        return _error(404, str(error))
+        return _error(404, str(error), is_final=True)
     if isinstance(error, NotAllowed):
         return _error(403, str(error))
-    return _error(409 if isinstance(error, Conflict) else 400, str(error))
+    return _error(409 if isinstance(error, Conflict) else 400, str(error), is_final=True)
 
 
 def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail))
+    # Of this kind only a body is final, too long or no JSON: a route may be there again.
+    return _error(error.status_code, str(error.detail), is_final=error.status_code in (400, 413))
 
 
 def _validation_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = first["loc"][-1]
-    return _error(422, f"{where} is {first.get('input')!r:.60}: {first['msg']}.")
+    sentence = f"{where} is {first.get('input')!r:.60}: {first['msg']}."
+    return _error(422, sentence, is_final=True)
 
 
 def _database_error(request: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 The browser asks `GET /api/projects/<id>/label/history` and sends `POST .../revise`; a revision that
 cannot be sent waits in the browser like any vote (outbox.js). The value is the vote card's:
-`vote_card_value(project_id, annotator)`.
+`vote_card_value(project_id, scope)`.
 """
 
 from __future__ import annotations

@@ -80,11 +80,10 @@ SCRIPTS = (
 )
 
 
-def vote_card_value(
-    project_id: int | None, annotator: str = "local", *, is_lead: bool = True
-) -> str:
+def vote_card_value(project_id: int | None, scope: str = "", *, is_lead: bool = True) -> str:
     """What the card needs to know: the project's routes, and whose unsent votes are kept where.
 
+    `scope` is that of services/label_scope.py; the card says it with every request.
     `is_lead` says whether an empty queue leads on to the tabs that are for leads.
     """
     if project_id is None:
@@ -92,7 +91,7 @@ def vote_card_value(
     return json.dumps(
         {
             "base": f"/api/projects/{project_id}/label",
-            "scope": f"{project_id}/{annotator}",
+            "scope": scope,
             "is_lead": is_lead,
         }
     )

@@ -19,7 +19,8 @@ from db.models import Vote, utc_now
 from studio.services import labelling
 from studio.services.errors import Conflict, UsageError
 from studio.services.projects import is_storable
-from studio.services.vote_form import checked_uuid, stored_choice
+from studio.services.showing_form import check_same
+from studio.services.vote_form import checked_uuid, checked_version, stored_choice, version_shown
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -36,6 +37,7 @@ class _Edit:
     showing_id: int
     side: str
     text: str
+    guidelines_version: int | None
 
 
 def edit(
@@ -56,6 +58,7 @@ def edit(
         project = labelling.find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
         showing = labelling.own_showing(s, project_id, annotator, given.showing_id)
+        check_same(showing, edit)
         side = stored_choice(given.side, showing.left_side)
         earlier = votes.get_vote(s, given.vote_id)
         if earlier is not None:
@@ -87,7 +90,8 @@ def _checked(edit: Mapping[str, Any]) -> _Edit:
         raise UsageError(f"the edited answer has {len(text)} characters; use at most {MAX_EDIT}")
     if not is_storable(text):
         raise UsageError("the edited answer holds a NUL character or a lone surrogate; remove it")
-    return _Edit(checked_uuid(edit.get("vote_id")), showing_id, side, text)
+    vote_id = checked_uuid(edit.get("vote_id"))
+    return _Edit(vote_id, showing_id, side, text, checked_version(edit))
 
 
 def _check_resent(s: Session, earlier: Vote, annotator: str, given: _Edit) -> None:
@@ -135,7 +139,7 @@ def _store(
             pair_id=made.pair_id,
             annotator=annotator,
             choice=made.choice,
-            guidelines_version=project.guidelines_version,
+            guidelines_version=version_shown(given.guidelines_version, project.guidelines_version),
             created_at=now,
         ),
     )

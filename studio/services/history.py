@@ -29,6 +29,7 @@ from studio.services.vote_form import (
     shown_choice,
     stored_choice,
     taken,
+    version_shown,
 )
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ def _described(own: OwnVote) -> dict[str, Any]:
         "left": {"text": left[0]},
         "right": {"text": right[0]},
     }
+    # The answer that was edited may still be before its author in a pair to be judged.
+    is_judged = vote.choice in FILLING and vote.showing_id is not None
     skipped = [each for each in vote.reasons if vote.choice == "skip" and each in SKIP_REASONS]
     return {
         "vote_id": vote.id,
@@ -160,7 +163,7 @@ def _described(own: OwnVote) -> dict[str, Any]:
         "revises": vote.revises,
         "is_edit": vote.showing_id is None,
         **with_html(texts),
-        "reveal": {"left": left[1], "right": right[1]},
+        "reveal": {"left": left[1], "right": right[1]} if is_judged else None,
     }
 
 
@@ -203,12 +206,13 @@ def revise(
                 choice,
                 old,
                 old.showing_id,
-                project.guidelines_version,
+                version_shown(given["guidelines_version"], project.guidelines_version),
                 now,
                 revises=old.id,
             )
             status = _replace(s, old, new, now)
-        told = reveal(s, old.pair_id, left_side)
+        is_edit = old.showing_id is None
+        told = None if is_edit else reveal(s, old.pair_id, left_side, choice)
     return labelling.answer_to_vote(
         database, project_id, annotator, now,
         {"status": status, "vote_id": given["vote_id"], "reveal": told, "set_aside": set_aside},
@@ -223,8 +227,8 @@ def _replace(s: Session, old: Vote, new: Vote, now: datetime) -> str:
             slots.vacate(s, old.id)
         elif not slots.hand_over(s, old.id, new.id):
             new.surplus = not slots.fill(s, new.pair_id, new.annotator, new.id, now)
-    if new.choice == "flag":
+    if new.choice == "flag" and old.choice != "flag":  # the same flag again changes nothing
         votes.set_pair_status(s, new.pair_id, "paused")
-    elif old.choice == "flag" and not votes.is_flagged(s, new.pair_id):
+    elif old.choice == "flag" and new.choice != "flag" and not votes.is_kept_paused(s, new.pair_id):
         votes.set_pair_status(s, new.pair_id, "open")
     return "surplus" if new.surplus else "stored"

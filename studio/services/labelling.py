@@ -26,8 +26,15 @@ from db.models import FILLING, Project, Selection, Vote, utc_now
 from studio.services import choosing
 from studio.services import progress as progress_counts
 from studio.services.errors import Conflict, NotFound, UsageError
-from studio.services.showing_form import describe, reveal, with_html
-from studio.services.vote_form import Offer, checked_uuid, checked_vote, stored_choice, taken
+from studio.services.showing_form import check_same, describe, reveal, with_html
+from studio.services.vote_form import (
+    Offer,
+    checked_uuid,
+    checked_vote,
+    stored_choice,
+    taken,
+    version_shown,
+)
 
 LEASE = timedelta(minutes=10)
 MAX_COUNT = 20  # showings that one annotator may hold
@@ -162,6 +169,7 @@ def cast_vote(
         project = find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
         showing = own_showing(s, project_id, annotator, given["showing_id"])
+        check_same(showing, vote)
         choice = stored_choice(given["choice"], showing.left_side)
         beside, set_aside = taken(given, offer_of(project), showing.left_side)
         earlier = votes.get_vote(s, given["vote_id"])
@@ -169,10 +177,10 @@ def cast_vote(
             check_resent(earlier, annotator, given, choice, showing_id=showing.id)
             status = "duplicate"
         else:
-            version = project.guidelines_version
+            version = version_shown(given["guidelines_version"], project.guidelines_version)
             new = new_vote(given | beside, choice, showing, showing.id, version, now)
             status = _store(s, new, showing, now)
-        told = reveal(s, showing.pair_id, showing.left_side)
+        told = reveal(s, showing.pair_id, showing.left_side, choice)
     return answer_to_vote(
         database, project_id, annotator, now,
         {"status": status, "vote_id": given["vote_id"], "reveal": told, "set_aside": set_aside},
@@ -289,8 +297,8 @@ def undo(
 ) -> dict[str, Any]:
     """Retract the annotator's last standing vote and give its pair back on the same sides.
 
-    With `vote_id`, that very vote; asking again for one retracted before changes nothing, so a
-    request that is sent twice undoes one vote only.
+    With `vote_id`, that very vote, or the revision that stands for it; asking again for one
+    retracted before changes nothing, so a request that is sent twice undoes one vote only.
     """
     now = now or utc_now()
     shown: list[dict[str, Any]] = []
@@ -298,7 +306,8 @@ def undo(
         find_project(s, project_id)
         slots.lock_annotator(s, project_id, annotator)
         vote = _vote_to_undo(s, project_id, annotator, vote_id)
-        if vote is not None and vote.retracted_at is None:
+        was_standing = vote is not None and vote.retracted_at is None
+        if vote is not None and was_standing:
             votes.retract(s, vote, now)
             showing = _give_back(s, vote, now)
         else:
@@ -307,6 +316,7 @@ def undo(
             shown = describe(s, project_id, [showing], now + LEASE)
     return {
         "retracted": None if vote is None else vote.id,
+        "was_standing": was_standing,
         "showing": with_html(shown[0]) if shown else None,
         "progress": progress(database, project_id, annotator, now=now),
     }
@@ -318,12 +328,12 @@ def _vote_to_undo(s: Session, project_id: int, annotator: str, vote_id: str | No
     vote = votes.get_vote(s, checked_uuid(vote_id))
     if vote is None or vote.project_id != project_id or vote.annotator != annotator:
         raise NotFound(f"you have no vote {vote_id} in this project; reload the page")
-    return vote
+    return votes.standing_revision(s, vote) or vote
 
 
 def _give_back(s: Session, vote: Vote, now: datetime) -> Selection | None:
     """Reopen the vote's showing, with its slot, or a free one of the pair, or without any."""
-    if vote.choice == "flag" and not votes.is_flagged(s, vote.pair_id):
+    if vote.choice == "flag" and not votes.is_kept_paused(s, vote.pair_id):
         votes.set_pair_status(s, vote.pair_id, "open")
     if vote.showing_id is None:
         return None  # given on no showing: an edit that beats what it came from

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from db import pair_texts
+from db.models import FILLING
+from studio.services.errors import Conflict
 from studio.services.rendering import render_markdown
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def describe(
                 "messages": pair.messages,
                 "left": {"text": left},
                 "right": {"text": right},
+                "shown_at": each.created_at.isoformat(),
                 "lease_until": lease_until.isoformat(),
             }
         )
@@ -61,8 +64,24 @@ def rendered(text: str) -> dict[str, str]:
     return {"text": text, "html": render_markdown(text)}
 
 
-def reveal(s: Session, pair_id: int, left_side: str) -> dict[str, str | None]:
-    """Where the answers came from; told after the vote only."""
+def check_same(showing: Selection, sent: Mapping[str, Any]) -> None:
+    """Conflict when this showing is not the one that the page showed.
+
+    A database that was restored from a backup gives the same numbers again, to other pairs.
+    """
+    same = {"pair_id": showing.pair_id, "shown_at": showing.created_at.isoformat()}
+    if any(sent.get(name) not in (None, value) for name, value in same.items()):
+        raise Conflict(
+            f"what you judged (pair {sent.get('pair_id')}) is not what showing {showing.id} is "
+            "now: the database was restored or replaced meanwhile; nothing was stored: reload the "
+            "page and judge the pair again when it comes"
+        )
+
+
+def reveal(s: Session, pair_id: int, left_side: str, choice: str) -> dict[str, str | None] | None:
+    """Where the answers came from; None before they are judged: a skip or a flag is no verdict."""
+    if choice not in FILLING:
+        return None
     source_a, source_b = pair_texts.get_sources(s, pair_id)
     if left_side == "a":
         return {"left": source_a, "right": source_b}

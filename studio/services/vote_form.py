@@ -66,7 +66,21 @@ def checked_verdict(vote: Mapping[str, Any]) -> dict[str, Any]:
         "aspects": _checked_aspects(vote.get("aspects")),
         "comment": storable(comment),
         "duration_ms": duration_ms,
+        "guidelines_version": checked_version(vote),
     }
+
+
+def checked_version(vote: Mapping[str, Any]) -> int | None:
+    """The version of the guidelines that the page showed; None where it says nothing of it."""
+    version: int | None = vote.get("guidelines_version")
+    if version is not None:
+        _check_int("guidelines_version", version, 1, 2**31 - 1)
+    return version
+
+
+def version_shown(sent: int | None, newest: int) -> int:
+    """The version under which a vote was given: what its page showed, if there is such a one."""
+    return newest if sent is None else min(sent, newest)
 
 
 def _checked_skip_reason(reason: object, choice: str) -> str | None:

@@ -6,6 +6,7 @@ import gradio as gr
 
 from studio.components.history import history
 from studio.components.vote_card import vote_card_value
+from studio.services.label_scope import scope_of
 from studio.tabs.context import TabContext, TabHandle, told
 
 
@@ -18,6 +19,7 @@ def build(ctx: TabContext) -> TabHandle:
     def refresh(project_id: int | None, request: gr.Request) -> str:
         if project_id is None:
             return vote_card_value(None)
-        return vote_card_value(project_id, ctx.require(request, project_id, "annotator").name)
+        name = ctx.require(request, project_id, "annotator").name
+        return vote_card_value(project_id, scope_of(ctx.database, project_id, name))
 
     return TabHandle(tab, refresh, [votes])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from studio.components.vote_card import vote_card, vote_card_value
+from studio.services.label_scope import scope_of
 from studio.tabs.context import QUICK, TabContext, TabHandle, told
 
 
@@ -21,6 +22,7 @@ def build(ctx: TabContext) -> TabHandle:
         if project_id is None:
             return vote_card_value(None)
         person = ctx.require(request, project_id, "annotator")
-        return vote_card_value(project_id, person.name, is_lead=person.may(project_id, "lead"))
+        scope = scope_of(ctx.database, project_id, person.name)
+        return vote_card_value(project_id, scope, is_lead=person.may(project_id, "lead"))
 
     return TabHandle(tab, refresh, [card])

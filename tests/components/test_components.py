@@ -84,7 +84,7 @@ def test_keys_are_unique_and_stronger_verdicts_stand_further_out() -> None:
 
 def test_the_card_names_its_projects_routes_and_nothing_without_a_project() -> None:
     assert json.loads(vote_card_value(7))["base"] == "/api/projects/7/label"
-    assert vote_card_value(7, "ann") != vote_card_value(7, "ben")
+    assert vote_card_value(7, "7/t/ann") != vote_card_value(7, "7/t/ben")
     assert vote_card_value(None) == ""
 
 

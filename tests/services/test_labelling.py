@@ -87,7 +87,7 @@ def test_a_showing_tells_neither_the_stored_order_nor_a_winner(database: Databas
     lefts = 0
     for _ in range(3):
         held = _shown(database, project_id, count=20)
-        told = {"showing_id", "pair_id", "messages", "left", "right", "lease_until"}
+        told = {"showing_id", "pair_id", "messages", "left", "right", "shown_at", "lease_until"}
         assert all(set(each) == told for each in held)
         with database.read() as s:
             for each in held:

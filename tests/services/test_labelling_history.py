@@ -11,11 +11,20 @@ import pytest
 from sqlalchemy import func, select
 
 from db import votes
+from db.content import NewPair
 from db.engine import Database
 from db.models import Pair, Project, Prompt, Response, Slot, Vote, utc_now
-from studio.services import editing, history, labelling, queue_settings
+from studio.services import (
+    adjudication,
+    editing,
+    guideline_versions,
+    history,
+    labelling,
+    projects,
+    queue_settings,
+)
 from studio.services.errors import Conflict, NotFound, UsageError
-from tests.rows import make_project, open_pairs
+from tests.rows import make_project, open_pairs, user
 
 
 def _id() -> str:
@@ -108,6 +117,109 @@ def test_only_a_standing_vote_of_ones_own_can_be_revised(database: Database) -> 
         history.revise(database, project_id, "ann", revision | {"vote_id": _id()})
     with pytest.raises(Conflict, match="another content"):
         history.revise(database, project_id, "ann", revision | {"choice": "left"})
+
+
+def test_undo_of_a_revised_vote_takes_the_revision_back_once(database: Database) -> None:
+    project_id = make_project(database, open_pairs(3))
+    showing, first = _give(database, project_id, "left")
+    revision = {"vote_id": _id(), "revises": first["vote_id"], "choice": "right"}
+    history.revise(database, project_id, "ann", revision)
+    undone = [
+        labelling.undo(database, project_id, "ann", vote_id=first["vote_id"]) for _ in range(2)
+    ]
+    assert [each["was_standing"] for each in undone] == [True, False]
+    assert undone[0]["retracted"] == revision["vote_id"]
+    assert {each["showing"]["showing_id"] for each in undone} == {showing["showing_id"]}
+    # Judged anew, elsewhere: that is another verdict, which an old step does not mean.
+    _, anew = _give(database, project_id, "tie")
+    again = labelling.undo(database, project_id, "ann", vote_id=first["vote_id"])
+    assert (again["was_standing"], again["showing"]) == (False, None)
+    found = history.history(database, project_id, "ann")["votes"]
+    assert [each["vote_id"] for each in found] == [anew["vote_id"]]
+
+
+def test_a_flag_revised_or_undone_leaves_a_pair_paused_that_a_lead_paused(
+    database: Database,
+) -> None:
+    project_id = make_project(database, open_pairs(1))
+    showing, flagged = _give(database, project_id, "flag")
+
+    def status() -> str:
+        with database.read() as s:
+            return s.scalars(select(Pair.status)).one()
+
+    def revise(old: str, choice: str, **more: Any) -> str:
+        given = {"vote_id": _id(), "revises": old, "choice": choice} | more
+        history.revise(database, project_id, "ann", given)
+        return str(given["vote_id"])
+
+    adjudication.set_paused(database, project_id, "lea", showing["pair_id"], False)
+    worded = revise(flagged["vote_id"], "flag", comment="said better")
+    assert status() == "open"  # the lead has seen this flag
+    adjudication.set_paused(database, project_id, "lea", showing["pair_id"], True)
+    revise(worded, "left")
+    assert status() == "paused"
+    adjudication.set_paused(database, project_id, "lea", showing["pair_id"], False)
+    (standing,) = history.history(database, project_id, "ann")["votes"]
+    revise(standing["vote_id"], "flag")
+    assert status() == "paused"
+    labelling.undo(database, project_id, "ann")
+    assert status() == "open"
+
+
+def test_where_answers_came_from_is_told_of_judged_pairs_only(database: Database) -> None:
+    pairs = [NewPair(user(f"q{n}"), f"a{n}", f"b{n}", sources=("one", "two")) for n in range(4)]
+    project_id = make_project(database, pairs)
+    (showing,) = _shown(database, project_id, count=1)
+    editing.edit(
+        database, project_id, "ann",
+        {"vote_id": _id(), "showing_id": showing["showing_id"], "side": "left", "text": "better"},
+    )  # fmt: skip
+    for choice in ("skip", "flag"):
+        assert _give(database, project_id, choice)[1]["reveal"] is None
+    _, judged = _give(database, project_id, "both_bad")
+    assert set(judged["reveal"].values()) == {"one", "two"}
+    found = history.history(database, project_id, "ann")["votes"]
+    assert [each["reveal"] for each in found] == [judged["reveal"], None, None, None]
+    revision = {"vote_id": _id(), "revises": judged["vote_id"], "choice": "skip"}
+    assert history.revise(database, project_id, "ann", revision)["reveal"] is None
+
+
+# --- what a page sends along -------------------------------------------------------------------
+
+
+def test_a_vote_of_a_showing_that_is_another_now_is_refused_and_stores_nothing(
+    database: Database,
+) -> None:
+    project_id = make_project(database, open_pairs(2))
+    (showing,) = _shown(database, project_id, count=1)
+    vote = {"vote_id": _id(), "showing_id": showing["showing_id"], "choice": "left"}
+    edit = {**vote, "side": "left", "text": "better"}
+    for other in ({"pair_id": showing["pair_id"] + 1}, {"shown_at": "2020-01-01T00:00:00+00:00"}):
+        with pytest.raises(Conflict, match="restored or replaced meanwhile"):
+            labelling.cast_vote(database, project_id, "ann", vote | other)
+        with pytest.raises(Conflict, match="restored or replaced meanwhile"):
+            editing.edit(database, project_id, "ann", edit | other)
+    same = {name: showing[name] for name in ("pair_id", "shown_at")}
+    assert labelling.cast_vote(database, project_id, "ann", vote | same)["status"] == "stored"
+
+
+def test_a_vote_keeps_the_version_of_the_guidelines_that_its_page_showed(
+    database: Database,
+) -> None:
+    project_id = make_project(database, open_pairs(5))
+    projects.set_guidelines(database, project_id, "Second.", "lea")
+    sent = [{"guidelines_version": 1}, {"guidelines_version": 2}, {"guidelines_version": 9}, {}]
+    for more in sent:
+        _give(database, project_id, **more)
+    found = history.history(database, project_id, "ann")["votes"]
+    assert [each["guidelines_version"] for each in found[::-1]] == [1, 2, 2, 2]
+    with pytest.raises(UsageError, match="guidelines_version is 0"):
+        _give(database, project_id, guidelines_version=0)
+    assert guideline_versions.read(database, project_id, 1)["text"] == ""
+    assert "Second" in guideline_versions.read(database, project_id, 2)["html"]
+    with pytest.raises(NotFound, match="no version 3"):
+        guideline_versions.read(database, project_id, 3)
 
 
 # --- finding -----------------------------------------------------------------------------------

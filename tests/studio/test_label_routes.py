@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 
 from db.engine import Database
 from studio import routes
+from studio.services import label_scope
 from studio.services.people import Person
 from tests.load.label_server import HEADER, Identity
 from tests.rows import make_project, open_pairs
@@ -67,6 +69,34 @@ def test_a_pair_is_edited_judged_found_and_revised(client: TestClient, project_i
     assert client.get(f"{base}/history?choice=left&q=prompt").json()["votes"] != found
     wrong = client.get(f"{base}/history?choice=up")
     assert (wrong.status_code, "choice is 'up'" in wrong.json()["error"]) == (400, True)
+
+
+def test_a_request_of_another_persons_page_or_database_is_held_back_not_refused(
+    sqlite_database: Database, client: TestClient, project_id: int
+) -> None:
+    base = f"/api/projects/{project_id}/label"
+    scope = label_scope.scope_of(sqlite_database, project_id, "Zoë/2")
+    headers = {"x-studio-scope": quote(scope)}
+    for answer in (
+        client.get(f"{base}/next", headers=headers),
+        client.post(f"{base}/vote", json={}, headers=headers),
+    ):
+        assert (answer.status_code, answer.json().get("final")) == (403, None)
+        assert "this page is Zoë/2's, and ann is signed in now" in answer.json()["error"]
+    elsewhere = {"x-studio-scope": f"{project_id}/20200101T000000000000/ann"}
+    answer = client.get(f"{base}/next", headers=elsewhere)
+    assert (answer.status_code, "another database" in answer.json()["error"]) == (403, True)
+    own = {"x-studio-scope": label_scope.scope_of(sqlite_database, project_id, "ann")}
+    assert client.get(f"{base}/next", headers=own).status_code == 200
+
+
+def test_only_what_a_service_refused_is_final(client: TestClient, project_id: int) -> None:
+    base = f"/api/projects/{project_id}/label"
+    refused = client.post(f"{base}/vote", json={"showing_id": 1, "choice": "up"})
+    assert (refused.status_code, refused.json()["final"]) == (400, True)
+    assert client.get(f"{base}/next?count=x").json()["final"] is True
+    unknown = client.get("/api/projects/1/nowhere")
+    assert (unknown.status_code, "final" in unknown.json()) == (404, False)
 
 
 def test_no_route_serves_whom_the_project_is_not_for(
