@@ -161,19 +161,78 @@ def test_a_head_that_reads_the_end_token_alone_starts_with_the_change(show: Show
     expect(page.locator('[data-part="explains"]')).to_contain_text("reads the end token alone")
 
 
-def test_two_checkpoints_can_be_told_apart_token_by_token(show: Show) -> None:
-    comparison = comparison_of("alpha beta gamma", "other")
-    comparison["against"] = comparison_of("alpha beta gamma", "other")
-    comparison["against"]["checkpoint"] = {"id": 7}
-    for token in comparison["against"]["answers"][0]["tokens"]:
+def of_two_checkpoints(*answers: str) -> dict:
+    comparison = comparison_of(*answers)
+    comparison["against"] = comparison_of(*answers) | {"checkpoint": {"id": 7}}
+    first = comparison["against"]["answers"][0]
+    first["reward"] += 0.5
+    first["tokens"][-1]["contribution"] += 0.5
+    for token in first["tokens"]:
         token["value"] += 0.5
-    page = show(comparison=comparison)
+    return comparison
+
+
+def test_every_figure_says_of_which_of_two_checkpoints_it_is(show: Show) -> None:
+    page = show(comparison=of_two_checkpoints("alpha beta gamma", "other"))
+    summary, ranking = page.locator('[data-part="summary"]'), page.locator(".rs-ranking")
+    title = page.locator(".rs-map h3").first
+    expect(summary).to_contain_text("By checkpoint 3")
+    expect(summary).not_to_contain_text("By checkpoint 7")
+    expect(title).to_have_text("Answer A · checkpoint 3")
+    expect(ranking).to_contain_text("Ranked by checkpoint 3")
+    expect(ranking).to_contain_text("Reward by checkpoint 7")
     page.get_by_role("radio", name="Checkpoint 7").check(force=True)
+    expect(summary).to_contain_text("By checkpoint 7")
+    expect(summary).to_contain_text("B scored lower than A by 0.5")
+    expect(title).to_have_text("Answer A · checkpoint 7")
+    expect(ranking).to_contain_text("P(row is better than column) by checkpoint 7")
+    expect(ranking).to_contain_text("Reward by checkpoint 3")
+
+
+def test_the_difference_of_two_checkpoints_is_labelled_as_one(show: Show) -> None:
+    page = show(comparison=of_two_checkpoints("alpha beta gamma", "other"))
     page.get_by_role("radio", name="Difference").check(force=True)
+    whole = page.locator(".rs-map").first
+    expect(whole.locator("header")).to_contain_text("checkpoint 3 minus checkpoint 7")
+    expect(whole.locator("header")).to_contain_text("−0.500")
+    expect(whole.locator("header")).to_contain_text("difference of the rewards")
+    expect(whole.locator(".rs-parts")).to_contain_text("= difference −0.500")
+    expect(page.locator('[data-part="explains"]')).to_contain_text(
+        "Checkpoint 3 minus checkpoint 7"
+    )
+    expect(page.locator('[data-part="chart-title"]')).to_contain_text("Difference of the values")
     page.get_by_role("radio", name="Value so far").check(force=True)
     page.locator(".rs-tokens .t").first.focus()
-    expect(page.locator('[data-part="readout"]')).to_contain_text("value so far −0.500")
-    expect(page.locator(".rs-ranking")).to_contain_text("Reward by checkpoint 7")
+    expect(page.locator('[data-part="readout"]')).to_contain_text(
+        "difference of: value so far −0.500"
+    )
+
+
+def test_both_checkpoints_maps_of_an_answer_stand_beside_each_other(show: Show) -> None:
+    page = show(comparison=of_two_checkpoints("alpha beta gamma", "other"))
+    page.get_by_role("radio", name="Both", exact=True).check(force=True)
+    maps = page.locator(".rs-map")
+    titles = [f"Answer {name} · checkpoint {number}" for name in "AB" for number in (3, 7)]
+    assert maps.locator("h3").all_inner_texts() == titles
+    summary = page.locator('[data-part="summary"]')
+    for number in (3, 7):
+        expect(summary).to_contain_text(f"By checkpoint {number}")
+    one, other = maps.nth(0).bounding_box(), maps.nth(1).bounding_box()
+    assert one is not None
+    assert other is not None
+    assert one["y"] == other["y"]
+    page.locator(".rs-map").nth(1).locator(".t").first.focus()
+    expect(page.locator('[data-part="readout"]')).to_contain_text("A by 7 “alpha”")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(
+        """() => {
+          const [one, other] = document.querySelectorAll(".rs-map");
+          return other.offsetTop >= one.offsetTop + one.offsetHeight;
+        }"""
+    )
+    page.wait_for_function(
+        "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
