@@ -10,6 +10,9 @@ Conventions, the same wherever a figure is shown:
   beside that of their base rates, `three_way_chance`.
 - *ECE*: of max(p, 1-p), ten bins of equal mass, beside `ece_noise_floor`: what a perfectly
   calibrated model of the same confidences would show at this number of pairs.
+- `reward_length_correlation`: Pearson's r of the difference in reward with the difference in log
+  length (characters), over the pairs: 1 where length alone decides. None where one of them never
+  differs, and for fewer than three pairs. Figures made by older versions lack it.
 - every interval is 95 %, by bootstrap over prompts: pairs of one prompt are not independent.
 """
 
@@ -19,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rm_core.errors import TrainingDataError
+from rm_core.objectives import length_differences
 from rm_core.pairs import PreferencePair
 from rm_core.solver import sigmoid
 
@@ -76,6 +80,7 @@ def evaluate_pairs(
         "reward_margin": _mean(np.sign(target - 0.5) * margin, decided),
         **_calibration(p_a, target, decided, seed),
         **_baselines(pairs, target, decided, cluster, manifest.get("baselines", {})),
+        "reward_length_correlation": _correlation(margin, length_differences(pairs)),
         "by_length": _by_length(pairs, correct, target, decided, cluster),
         "by_category": _by_category(pairs, correct, decided, cluster),
     }
@@ -94,6 +99,15 @@ def _correct(margin: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def _mean(values: np.ndarray, where: np.ndarray) -> float | None:
     return float(values[where].mean()) if where.any() else None
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
+    """Pearson's r of [B] and [B]; None where it is undefined."""
+    import numpy as np
+
+    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
 
 
 class PromptBootstrap:

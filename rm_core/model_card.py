@@ -16,11 +16,12 @@ def model_card(manifest: dict[str, Any]) -> str:
             _percent(metrics["accuracy"], metrics["accuracy_ci"]),
         ),
         ("Length-only baseline", _percent(metrics.get("length_only_accuracy"), None)),
+        ("Correlation of reward and length", _correlation(metrics)),
         ("Log loss", f"{metrics['log_loss']:.3f} nats (chance: 0.693)"),
         ("Brier score", f"{metrics['brier']:.3f}"),
         ("Calibration error (ECE)", _ece(metrics)),
     ]
-    table = "\n".join(f"| {name} | {value} |" for name, value in figures)
+    table = "\n".join(f"| {name} | {value} |" for name, value in figures if value)
     left_out = ", ".join(f"{k}: {v}" for k, v in metrics["left_out"].items()) or "nothing"
     by_length = metrics["by_length"]
     return f"""# Reward head for {backbone["name"]}
@@ -110,6 +111,14 @@ def _percent(value: float | None, interval: list[float] | None) -> str:
     if interval is None:
         return shown
     return f"{shown} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def _correlation(metrics: dict[str, Any]) -> str:
+    """Empty for figures of a version that did not measure it."""
+    if "reward_length_correlation" not in metrics:
+        return ""
+    r = metrics["reward_length_correlation"]
+    return "not known" if r is None else f"{r:.2f} (1: the longer answer always has more)"
 
 
 def _slice(figures: dict[str, Any]) -> str:

@@ -134,6 +134,8 @@ def _figures_as_text(figures: dict[str, Any], how: str = "") -> list[str]:
     lines = [
         f"  accuracy     {figure(figures.get('accuracy'))}{between}{how}",
         f"  length only  {figure(figures.get('length_only_accuracy'))}",
+        f"  length lean  {figure(figures.get('reward_length_correlation'))} (correlation of reward "
+        "and log length)",
         f"  log loss     {figure(figures.get('log_loss'))}",
         f"  Brier        {figure(figures.get('brier'))}",
         f"  ECE          {figure(figures.get('ece'))}",

@@ -19,10 +19,12 @@ function difference(compared) {
   return `${signed(100 * compared.accuracy_difference, 1)} (${signed(100 * low, 1)} to ${signed(100 * high, 1)})`;
 }
 
-function lengthBias(row) {
-  const slices = row.by_length;
-  if (!slices) return "–";
-  return `${percent(slices.chosen_shorter?.accuracy, 0)} / ${percent(slices.chosen_longer?.accuracy, 0)}`;
+// The correlation, and in brackets how often it is right where the shorter, the longer is better.
+function lengthCell(row) {
+  const { reward_length_correlation: r, by_length: slices } = row;
+  const isKnown = r !== null && r !== undefined;
+  const right = slices ? ` (${percent(slices.chosen_shorter?.accuracy, 0)} / ${percent(slices.chosen_longer?.accuracy, 0)})` : "";
+  return h("td", { "data-telling": isKnown && Math.abs(r) >= TELLING ? "yes" : "no" }, isKnown ? signed(r, 2) : "–", h("small", {}, right));
 }
 
 const COLUMNS = [
@@ -30,7 +32,7 @@ const COLUMNS = [
   ["Accuracy", "On pairs it has not seen, with half the width of the 95 % interval; in brackets: length alone"],
   ["Against the one before", "Difference in points to the checkpoint that was in use, on the same pairs, with its 95 % interval"],
   ["Log loss", "Of its probabilities; 0.693 is chance"], ["ECE", "Calibration error; in brackets what a perfect head would show"],
-  ["Shorter / longer better", "Accuracy where the better answer is the shorter one, and where it is the longer one"],
+  ["Length", "Correlation of its rewards with the answers' length; in brackets its accuracy where the shorter answer is better, and where the longer one is"],
   ["Head", "Layer and readout"],
 ];
 
@@ -45,7 +47,7 @@ function tableRow(row, inUse, selected, open) {
     h("td", { "data-outcome": row.comparison?.outcome }, difference(row.comparison)),
     h("td", {}, row.log_loss?.toFixed(3) ?? "–"),
     h("td", {}, row.ece?.toFixed(3) ?? "–", row.ece_noise_floor ? h("small", {}, ` (${row.ece_noise_floor.toFixed(3)})`) : null),
-    h("td", {}, lengthBias(row)),
+    lengthCell(row),
     h("td", {}, row.layer ? `${row.layer} · ${row.readout}` : row.readout || "–"),
   ];
   return h("tr", { "data-id": row.id, "data-selected": row.id === selected ? "yes" : "no", onclick: () => open(row.id) }, cells);

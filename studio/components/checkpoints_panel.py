@@ -18,6 +18,7 @@ SCRIPTS = (
     "dom.js",
     "plot.js",
     "run_log.js",
+    "length_lean.js",
     "checkpoint_figures.js",
     "checkpoint_table.js",
     "checkpoint_slices.js",

@@ -167,6 +167,7 @@ function drawCheckpoint(c) {
       accuracyRow("Length alone", c.length_only_accuracy, c.length_only_accuracy_ci, "base"),
       c.majority_accuracy !== null && c.majority_accuracy !== undefined
         ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
+    lengthLean(c),
     reading(c),
     c.because ? h("p", {}, c.because) : null,
     facts ? h("p", {}, facts) : null);

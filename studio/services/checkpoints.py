@@ -39,6 +39,7 @@ LISTED_FIGURES = (
     "length_only_rule",
     "majority_accuracy",
     "agreement_ceiling",
+    "reward_length_correlation",
     "by_length",
     "layer",
     "readout",

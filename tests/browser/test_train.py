@@ -36,6 +36,7 @@ def test_a_click_trains_and_the_page_shows_the_checkpoint_beside_its_baseline(
     expect(results).to_contain_text("accuracy")
     expect(results).to_contain_text("95 %")
     expect(results).to_contain_text("Length alone")
+    expect(results.locator(".rs-lean")).to_contain_text("length")
     expect(results.get_by_role("row", name="succeeded").first).to_contain_text("checkpoint 1")
     expect(page.locator("#train-headline")).to_contain_text("Checkpoint 1 has seen")
     expect(page.locator(".rs-plots svg.marks").first).to_be_visible()

@@ -52,6 +52,8 @@ def test_checkpoints_are_compared_rolled_back_and_traced(open_page: OpenPage) ->
     for title in ("How good is it?", "Can its probabilities be trusted?", "Where it is right"):
         expect(panel.get_by_role("region", name=title)).to_be_visible()
     expect(panel.get_by_role("img", name=re.compile("Reliability: said"))).to_be_visible()
+    good = panel.get_by_role("region", name="How good is it?")
+    expect(good.locator(".rs-lean")).to_contain_text(re.compile("correlation of reward and length"))
     lineage = panel.get_by_role("region", name="Where it comes from")
     expect(lineage).to_contain_text("imported: oasst")
     lineage.get_by_label("Pair number").fill("1")

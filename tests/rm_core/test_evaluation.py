@@ -121,6 +121,35 @@ def test_baselines_use_the_directions_learned_on_training_pairs() -> None:
     assert evaluate(mixed, np.zeros(8))["length_only_accuracy"] is None
 
 
+def of_lengths(lengths: list[tuple[int, int]]) -> list[PreferencePair]:
+    prompt = [{"role": "user", "content": "q"}]
+    return [
+        from_chosen(str(i), prompt, "g" * chosen, "b" * rejected)
+        for i, (chosen, rejected) in enumerate(lengths)
+    ]
+
+
+def test_how_far_rewards_follow_length_is_pearsons_r_of_reward_and_log_length() -> None:
+    rng = np.random.default_rng(3)
+    some = of_lengths([tuple(rng.integers(1, 900, size=2).tolist()) for _ in range(60)])
+    lengths = np.array(
+        [np.log1p(len(p.answer_a.response)) - np.log1p(len(p.answer_b.response)) for p in some]
+    )
+    noisy = 2 * lengths + rng.normal(size=60)
+    expected = np.corrcoef(noisy, lengths)[0, 1]
+    assert evaluate(some, noisy)["reward_length_correlation"] == pytest.approx(expected)
+    assert evaluate(some, -lengths)["reward_length_correlation"] == pytest.approx(-1)
+
+
+def test_a_correlation_that_is_undefined_is_none() -> None:
+    equal_lengths = of_lengths([(5, 5), (9, 9), (7, 7)])
+    assert evaluate(equal_lengths, np.arange(3.0))["reward_length_correlation"] is None
+    uneven = of_lengths([(5, 9), (9, 2), (7, 30)])
+    assert evaluate(uneven, np.full(3, 0.1))["reward_length_correlation"] is None
+    assert evaluate(uneven[:2], np.arange(2.0))["reward_length_correlation"] is None
+    assert evaluate(uneven, np.array([1.0, -2.0, 0.5]))["reward_length_correlation"] is not None
+
+
 def test_categories_and_the_agreement_ceiling_are_shown_where_known() -> None:
     some = pairs(4)
     some[0] = replace(some[0], category="code", num_votes=5, target=0.8)

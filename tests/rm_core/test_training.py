@@ -17,6 +17,7 @@ from rm_core.backbone import BackboneInfo
 from rm_core.config import TrainConfig
 from rm_core.errors import AnswerError, CheckpointError, Stopped, TrainingDataError
 from rm_core.features import FeatureStore
+from rm_core.model_card import model_card
 from rm_core.pairs import prompt_group
 from rm_core.scoring import RewardModel
 from rm_core.training import TrainResult, train
@@ -256,7 +257,12 @@ def test_a_checkpoint_is_four_small_files_and_loads_identically(
     assert np.array_equal(loaded.head.value_weight, result.head.value_weight)
     assert loaded.head.readout == result.head.readout
     assert loaded.manifest["project"] == "planted"
-    assert "Held-out accuracy" in (saved / "model_card.md").read_text()
+    card = (saved / "model_card.md").read_text()
+    assert "Held-out accuracy" in card
+    correlation = result.metrics["reward_length_correlation"]
+    assert f"| Correlation of reward and length | {correlation:.2f} (" in card
+    older = {k: v for k, v in result.metrics.items() if k != "reward_length_correlation"}
+    assert "Correlation" not in model_card(result.manifest | {"metrics": older})
     assert not list(saved.parent.glob("*.part"))
 
 
