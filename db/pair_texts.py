@@ -62,15 +62,24 @@ def get_sources(s: Session, pair_id: int) -> tuple[str | None, str | None]:
     return row[0], row[1]
 
 
+def sources_of(s: Session, pair_ids: Sequence[int]) -> dict[int, tuple[str | None, str | None]]:
+    """The same of many pairs, by id."""
+    statement = _select_sources().add_columns(Pair.id).where(Pair.id.in_(pair_ids))
+    return {row[2]: (row[0], row[1]) for row in s.execute(statement)}
+
+
 @cache
 def _sources_statement() -> sa.Executable:
+    return _select_sources().where(Pair.id == slots.bound("pair"))
+
+
+def _select_sources() -> sa.Select[str | None, str | None]:
     a, b = aliased(Response), aliased(Response)
     return (
         select(a.source, b.source)
         .select_from(Pair)
         .join(a, a.id == Pair.response_a_id)
         .join(b, b.id == Pair.response_b_id)
-        .where(Pair.id == slots.bound("pair"))
     )
 
 

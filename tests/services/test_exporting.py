@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from db import votes
+from db import pair_texts, votes
 from db.engine import Database
-from studio.services import exporting, importing, labelling
+from studio.services import adjudication, exporting, importing, labelling
 from studio.services.errors import Conflict, NotFound, UsageError
 from tests.rows import make_project, new_pair, write_jsonl
 
@@ -69,6 +69,44 @@ def test_pairs_carry_their_raw_votes_and_the_rest_is_counted(
     assert sum(report.rows_by_split.values()) == report.rows
 
 
+def test_nothing_that_people_gave_is_missing(database: Database, tmp_path: Path) -> None:
+    project_id = make_project(database, [new_pair(1)], reasons=["truer"], aspects=["tone"])
+    (shown,) = labelling.next_pairs(database, project_id, "ann", count=1)["pairs"]
+    left = "a" if shown["left"]["text"] == _texts_of(database, project_id)[0] else "b"
+    for choice in ("right", "left"):
+        vote = {
+            "vote_id": str(uuid.uuid4()), "showing_id": shown["showing_id"], "choice": choice,
+            "aspects": {"tone": {"left": 4}}, "reasons": ["truer"],
+        }  # fmt: skip
+        labelling.cast_vote(database, project_id, "ann", vote)
+        if choice == "right":
+            labelling.undo(database, project_id, "ann")
+            withdrawn = vote["vote_id"]
+    last_word = {"vote_id": str(uuid.uuid4()), "choice": {"a": "b", "b": "a"}[left]}
+    adjudication.adjudicate(database, project_id, "mara", shown["pair_id"], last_word)
+    report = exporting.export(database, project_id, "votes", "jsonl", tmp_path / "v.jsonl")
+    assert (report.rows, report.votes, report.adjudications) == (1, 1, 1)
+    assert "1 votes and 1 adjudication to" in report.as_text()
+    (row,) = _lines(tmp_path / "v.jsonl")
+    (vote,) = row["votes"]
+    assert vote["aspects"] == [{"aspect": "tone", "a": None, "b": None} | {left: 4}]
+    assert (vote["choice"], vote["left_side"], vote["revises"]) == (left, left, withdrawn)
+    assert row["adjudication"]["choice"] == last_word["choice"]
+    assert row["sources"] == [None, None]
+    exporting.export(database, project_id, "pairs", "jsonl", tmp_path / "p.jsonl")
+    (row,) = _lines(tmp_path / "p.jsonl")
+    assert row["chosen_share"] == 1.0  # by the last word, which stands beside the vote against it
+    assert (row["adjudication"]["choice"], row["votes"][0]["choice"]) == ("chosen", "rejected")
+    assert row["votes"][0]["left_side"] == "rejected"
+    assert row["votes"][0]["aspects"] == [{"aspect": "tone", "chosen": None, "rejected": 4}]
+
+
+def _texts_of(database: Database, project_id: int) -> tuple[str, str]:
+    with database.read() as s:
+        (chunk,) = pair_texts.iter_pairs(s, project_id, 10)
+    return chunk[0].response_a, chunk[0].response_b
+
+
 def test_the_report_lies_beside_the_file_and_names_its_hash(
     database: Database, project_id: int, tmp_path: Path
 ) -> None:
@@ -96,9 +134,8 @@ def test_exported_votes_come_in_again_with_the_same_meaning(
     assert report.project_id is not None
     with database.read() as s:
         found = [votes.judged_pairs(s, each) for each in (project_id, report.project_id)]
-    assert [(p.response_a, p.target, p.num_votes) for p in found[0]] == [
-        (p.response_a, p.target, p.num_votes) for p in found[1]
-    ]
+    first, again = (sorted((p.response_a, p.target, p.num_votes) for p in each) for each in found)
+    assert first == again
 
 
 @pytest.mark.parametrize(
@@ -121,7 +158,7 @@ def test_every_format_loads_with_datasets(
     )
     assert rows.num_rows == report.rows > 0
     if fmt == "trl":
-        assert rows.column_names == ["prompt", "chosen", "rejected"]
+        assert rows.column_names == ["prompt", "chosen", "rejected", "split"]
         row = next(each for each in rows if each["prompt"][0]["content"] == "prompt 1")
         assert row["prompt"] == [{"role": "user", "content": "prompt 1"}]
         assert row["chosen"] == [{"role": "assistant", "content": "first 1"}]
