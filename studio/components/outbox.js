@@ -8,8 +8,6 @@ const REQUEST_TIMEOUT_MS = 15000;
 const LONGEST_PAUSE_MS = 15000;
 const MAX_KEEPALIVE = 50000; // browsers refuse longer bodies that are to outlive the page
 const DRAFT_DAYS = 30;
-// The server has understood these and will not change its mind: sending again is no use.
-const FINAL_STATUSES = new Set([400, 404, 409, 410, 413, 415, 422]);
 
 function newId() {
   if (globalThis.crypto?.randomUUID) return crypto.randomUUID(); // needs https or localhost
@@ -20,22 +18,26 @@ function newId() {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
+// `isFinal`: the studio itself has understood what was sent and will not change its mind. Whatever
+// stands in between (a proxy, a sign-in page) cannot say so, whichever status it answers.
 class RequestError extends Error {
-  constructor(message, status) {
+  constructor(message, status, isFinal = false) {
     super(message);
     this.status = status;
-    this.isFinal = FINAL_STATUSES.has(status);
+    this.isFinal = isFinal;
   }
 }
 
-async function request(url, body) {
+// `scope` says whose page this is, and of which database: votes wait while others are signed in.
+async function request(url, body, scope) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), REQUEST_TIMEOUT_MS);
   try {
     const text = body === undefined ? "" : JSON.stringify(body);
-    const options = body === undefined ? {} : {
+    const headers = scope ? { "x-studio-scope": encodeURIComponent(scope) } : {};
+    const options = body === undefined ? { headers } : {
       method: "POST",
-      headers: { "content-type": "application/json" },
+      headers: { ...headers, "content-type": "application/json" },
       body: text,
       // A verdict given just before the tab closes still leaves the browser.
       keepalive: text.length * 3 < MAX_KEEPALIVE,
@@ -44,7 +46,8 @@ async function request(url, body) {
     const isJson = (response.headers.get("content-type") || "").includes("json");
     const answer = isJson ? await response.json() : null;
     if (response.ok && answer) return answer;
-    throw new RequestError(answer?.error || `the server answered ${response.status}`, response.status);
+    const isFinal = Boolean(answer?.error) && answer.final === true;
+    throw new RequestError(answer?.error || `the server answered ${response.status}`, response.status, isFinal);
   } catch (error) {
     if (error instanceof RequestError) throw error;
     throw new RequestError("the server cannot be reached", 0);
@@ -103,8 +106,8 @@ class Outbox {
 
 // Sends what waits, one after the other in the order given, so that undo means the last one.
 class Sender {
-  constructor({ base, outbox, onChange, onStored }) {
-    Object.assign(this, { base, outbox, onChange, onStored });
+  constructor({ base, scope, outbox, onChange, onStored }) {
+    Object.assign(this, { base, scope, outbox, onChange, onStored });
     this.isStopped = false;
     this.waitingFor = ""; // why the newest attempt failed
     this.pause = 0; // until the next attempt; 0 while all is well
@@ -139,7 +142,7 @@ class Sender {
 
   async send(entry) {
     try {
-      return { answer: await request(`${this.base}/${entry.kind || "vote"}`, entry.vote) };
+      return { answer: await request(`${this.base}/${entry.kind || "vote"}`, entry.vote, this.scope) };
     } catch (error) {
       return { error };
     }
@@ -149,14 +152,10 @@ class Sender {
     this.isStopped = true;
     clearTimeout(this.retryTimer);
   }
-
-  forgetRefused() {
-    for (const entry of this.outbox.refused()) this.outbox.remove(entry.vote.vote_id);
-    this.onChange("saving");
-  }
 }
 
-// What was written about a pair before its verdict: comment, reasons, ratings, edited answers.
+// What was written about a pair before its verdict: comment, flag, reasons, ratings, edited answers.
+// Kept by showing and pair: a restored database gives the same showing to another pair.
 class Drafts {
   constructor(scope) {
     this.prefix = `reward-studio/draft/${scope}/`;
@@ -166,28 +165,31 @@ class Drafts {
       for (const key of Object.keys(localStorage).filter((each) => each.startsWith(this.prefix))) {
         const draft = JSON.parse(localStorage.getItem(key));
         if (draft.written < oldest) localStorage.removeItem(key);
-        else this.memory.set(Number(key.slice(this.prefix.length)), draft);
+        else this.memory.set(key.slice(this.prefix.length), draft);
       }
     } catch (error) {
       console.warn("Drafts of an earlier visit could not be read:", error.message);
     }
   }
-  of(showingId) {
-    return { reasons: [], aspects: {}, comment: "", edits: {}, ...this.memory.get(showingId) };
+  keyOf({ showing_id: showingId, pair_id: pairId }) {
+    return `${showingId}-${pairId}`;
   }
-  change(showingId, changes) {
-    const draft = { ...this.of(showingId), ...changes, written: Date.now() };
-    this.memory.set(showingId, draft);
+  of(showing) {
+    return { reasons: [], aspects: {}, comment: "", flag: "", edits: {}, ...this.memory.get(this.keyOf(showing)) };
+  }
+  change(showing, changes) {
+    const draft = { ...this.of(showing), ...changes, written: Date.now() };
+    this.memory.set(this.keyOf(showing), draft);
     try {
-      localStorage.setItem(this.prefix + showingId, JSON.stringify(draft));
+      localStorage.setItem(this.prefix + this.keyOf(showing), JSON.stringify(draft));
     } catch (error) {
       console.debug("A draft is kept in this page only:", error.message);
     }
   }
-  drop(showingId) {
-    this.memory.delete(showingId);
+  drop(showing) {
+    this.memory.delete(this.keyOf(showing));
     try {
-      localStorage.removeItem(this.prefix + showingId);
+      localStorage.removeItem(this.prefix + this.keyOf(showing));
     } catch (error) {
       console.debug("A draft could not be removed:", error.message);
     }

@@ -17,15 +17,31 @@ let shownShowing = null;
 let editing = null; // the side whose answer is being improved
 let seenSince = null; // when the pair came on screen, or null while the page is hidden
 let seenMs = 0;
+let paintedAt = Infinity; // when the pair was painted
+const SETTLE_MS = 250; // nobody has looked at a pair that is there for less
 
 function keyCap(key) {
   return key ? h("kbd", { "aria-hidden": "true" }, key) : null;
 }
 
+function isByPointer(event) {
+  return event.detail > 0 && event.pointerType !== ""; // not Enter, Space or a screen reader
+}
+
+// After a click the focus must not stay: Space would do the same again, to the next pair. And the
+// second half of a double click, or a tap at a pair that is only just there, is no verdict on it.
+function onClick(event, work, isVerdict) {
+  if (isByPointer(event)) {
+    event.currentTarget.blur();
+    if (isVerdict && (event.detail > 1 || performance.now() - paintedAt < SETTLE_MS)) return;
+  }
+  work();
+}
+
 function actionButton({ key, action, label, name }) {
   return h("button", {
     type: "button", class: "rs-action", "data-action": action, "aria-label": name,
-    "aria-keyshortcuts": key || null, onclick: () => act(action),
+    "aria-keyshortcuts": key || null, onclick: (event) => onClick(event, () => act(action), action === "skip"),
   }, h("span", {}, label), keyCap(key));
 }
 
@@ -33,7 +49,7 @@ function buildButtons() {
   for (const group of ["left", "middle", "right"]) {
     part(`verdicts-${group}`).append(...VERDICTS.filter((v) => v.group === group).map((v) => h("button", {
       type: "button", class: "rs-verdict", "data-choice": v.choice, "data-strength": v.strength,
-      "aria-label": v.name, "aria-keyshortcuts": v.key, onclick: () => give(v),
+      "aria-label": v.name, "aria-keyshortcuts": v.key, onclick: (event) => onClick(event, () => give(v), true),
     }, h("span", {}, v.label), keyCap(v.key))));
   }
   part("actions").append(...ACTIONS.map(actionButton));
@@ -70,6 +86,7 @@ function showPair(showing) {
   if (shownShowing === showing) return;
   shownShowing = showing;
   editing = null;
+  delete card.dataset.digits; // of the reasons for the pair before
   drawer.close();
   if (window.scrollY > 0 && card.getBoundingClientRect().top < 0) card.scrollIntoView({ block: "start" });
   view.show(showing);
@@ -77,6 +94,8 @@ function showPair(showing) {
   card.dataset.pair = showing.pair_id;
   seenMs = 0;
   seenSince = document.visibilityState === "visible" ? performance.now() : null;
+  paintedAt = Infinity;
+  requestAnimationFrame(() => { paintedAt = performance.now(); });
   drawExtras();
   const asked = showing.messages.findLast((message) => message.role === "user")?.content || "";
   part("announce").textContent = `Next pair: ${asked.slice(0, 150)}`;
@@ -146,7 +165,7 @@ function showViews() {
 function drawExtras() {
   const showing = queue?.pairs[0];
   const { reasons = [], aspects = [] } = queue?.settings || {};
-  const draft = showing ? queue.drafts.of(showing.showing_id) : {};
+  const draft = showing ? queue.drafts.of(showing) : {};
   part("reasons").hidden = !reasons.length;
   part("reasons").replaceChildren(h("span", { "aria-hidden": "true" }, "Because"),
     ...reasonChips(reasons, draft.reasons || [], toggleReason));
@@ -159,8 +178,9 @@ function drawExtras() {
 
 function showCommented() {
   const showing = queue?.pairs[0];
-  const draft = showing && queue.drafts.of(showing.showing_id);
+  const draft = showing && queue.drafts.of(showing);
   part("actions").querySelector("[data-action=comment]").classList.toggle("given", Boolean(draft?.comment.trim()));
+  part("actions").querySelector("[data-action=flag]").classList.toggle("given", Boolean(draft?.flag.trim()));
   part("actions").querySelector("[data-action=edit]").classList.toggle("given", Object.keys(draft?.edits || {}).length > 0);
 }
 
@@ -177,61 +197,12 @@ function showProgress() {
   bar.firstElementChild.style.inlineSize = `${share}%`;
 }
 
-// ---- what is said about saving ------------------------------------------------------------------
-
-function savedSentence({ kind, choice, strength, side, status, setAside }) {
-  if (kind === "edit") return `your answer, as better than the ${side} one`;
-  const verdict = VERDICTS.find((v) => v.choice === choice && v.strength === strength);
-  const name = verdict ? verdict.name : { skip: "Skipped", flag: "Flagged" }[choice];
-  const left = [...(setAside?.reasons || []), ...(setAside?.aspects || [])];
-  return name + (status === "surplus" ? " (the pair had its votes already: kept as surplus)" : "")
-    + (left.length ? ` (without what the project no longer offers: ${left.join(", ")})` : "");
-}
-
-// Where the answers of the pair before came from: nobody may know before the verdict.
-function revealed({ reveal }) {
-  if (!reveal?.left && !reveal?.right) return null;
-  return h("span", { class: "rs-reveal" }, "Left was from ", h("b", {}, reveal.left || "an unnamed source"),
-    ", right from ", h("b", {}, reveal.right || "an unnamed source"));
-}
-
-function setSaveState(state, nodes, ...buttons) {
-  part("save").dataset.save = state;
-  const line = part("save-text");
-  const text = nodes.map((node) => node.textContent ?? node).join("");
-  if (line.textContent !== text) line.replaceChildren(...nodes);
-  part("save-actions").replaceChildren(...buttons);
-}
-
-function showSaving() {
-  const waiting = queue.outbox.waiting();
-  const refused = queue.outbox.refused();
-  const { lastSaved } = queue;
-  if (waiting.some((entry) => entry.attempts > 0) && queue.sender.pause) {
-    const kept = queue.outbox.isDurable ? "" : " Keep this page open: this browser cannot store them.";
-    setSaveState("waiting",
-      [`${plural(waiting.length, "vote", "votes")} waiting to be saved: ${queue.sender.waitingFor}. Trying again.${kept}`],
-      link("Try now", () => queue.retryNow(), "small"));
-  } else if (waiting.length) {
-    setSaveState("saving", ["Saving …"]);
-  } else if (refused.length) {
-    setSaveState("refused",
-      [`${plural(refused.length, "vote was", "votes were")} refused and not saved: ${sentence(refused[0].refused)}`],
-      link("Dismiss", () => queue.sender.forgetRefused(), "small"));
-  } else if (queue.note) {
-    setSaveState("note", [queue.note]);
-  } else if (lastSaved) {
-    setSaveState("saved", [
-      "Saved", h("span", { class: "rs-wide" }, `: ${savedSentence(lastSaved)}`), revealed(lastSaved),
-    ].filter(Boolean));
-  } else {
-    setSaveState("idle", ["Every verdict is saved as you give it"]);
-  }
-}
+// ---- what is new ---------------------------------------------------------------------------------
 
 function refresh(what) {
   if (what === "saved") {
     queue.note = "";
+    if (queue.outbox.refused().length) drawExtras(); // what was said beside a refused vote is back
     document.dispatchEvent(new CustomEvent("reward-studio:saved")); // the History tab shows it
   }
   if (what === "pairs" || what === "saved") showState();
@@ -264,7 +235,7 @@ function give({ choice, strength, skipReason = null }) {
 
 const DO = {
   keys: () => part("keys").showModal(),
-  undo: () => queue.undo(),
+  undo: () => { if (!isBusyEditing()) queue.undo(); },
   guide: () => guide.toggle(),
   diff: () => { if (!isBusyEditing()) view.toggleDifference(); },
   plain: () => {
@@ -280,10 +251,10 @@ const DO = {
     else openSkipChooser(drawer, reasons, skip);
   },
   flag: () => comment({
-    kind: "flag", label: "What is wrong with this pair?", doneLabel: "Flag it",
+    kind: "flag", draft: "flag", label: "What is wrong with this pair?", doneLabel: "Flag it",
     submit: () => give({ choice: "flag", strength: null }),
   }),
-  comment: () => comment({ kind: "comment", label: "Comment, saved with your verdict", doneLabel: "Done" }),
+  comment: () => comment({ kind: "comment", draft: "comment", label: "Comment, saved with your verdict", doneLabel: "Done" }),
   edit: () => {
     if (!isBusyEditing()) openEditChooser(drawer, startEditing);
   },
@@ -296,33 +267,30 @@ function act(action) {
   showViews();
 }
 
-function comment(options) {
+// Each kind has a draft of its own: what was to be a flag is no comment on the verdict.
+function comment({ draft, ...options }) {
   if (isBusyEditing()) return;
-  const { showing_id: id } = queue.pairs[0];
+  const showing = queue.pairs[0];
   openCommentBox(drawer, {
     ...options,
-    text: queue.drafts.of(id).comment,
+    text: queue.drafts.of(showing)[draft],
     maxLength: queue.settings?.max_comment || 2000,
     onInput: (text) => {
-      queue.drafts.change(id, { comment: text });
+      queue.drafts.change(showing, { [draft]: text });
       showCommented();
     },
   });
 }
 
 function toggleReason(reason, isOn) {
-  const { showing_id: id } = queue.pairs[0];
-  const others = queue.drafts.of(id).reasons.filter((each) => each !== reason);
-  queue.drafts.change(id, { reasons: isOn ? [...others, reason] : others });
+  const showing = queue.pairs[0];
+  const others = queue.drafts.of(showing).reasons.filter((each) => each !== reason);
+  queue.drafts.change(showing, { reasons: isOn ? [...others, reason] : others });
 }
 
 function rate(aspect, side, value) {
-  const { showing_id: id } = queue.pairs[0];
-  const { aspects } = queue.drafts.of(id);
-  const { [side]: _, ...rest } = aspects[aspect] || {};
-  const rated = value === null ? rest : { ...rest, [side]: value };
-  const { [aspect]: __, ...others } = aspects;
-  queue.drafts.change(id, { aspects: Object.keys(rated).length ? { ...others, [aspect]: rated } : others });
+  const showing = queue.pairs[0];
+  queue.drafts.change(showing, { aspects: rated(queue.drafts.of(showing).aspects, aspect, side, value) });
 }
 
 function startEditing(side) {
@@ -336,11 +304,8 @@ function startEditing(side) {
   editing = side;
   const editor = buildEditor({
     text: showing[side].text,
-    draft: queue.drafts.of(showing.showing_id).edits[side],
-    onInput: (text) => {
-      const { edits } = queue.drafts.of(showing.showing_id);
-      queue.drafts.change(showing.showing_id, { edits: { ...edits, [side]: text } });
-    },
+    draft: queue.drafts.of(showing).edits[side],
+    onInput: (text) => queue.keepEdit(showing, side, text),
     onCancel: stop,
     onSave: (text) => {
       queue.note = "";
@@ -377,9 +342,9 @@ function open() {
   const focused = document.activeElement;
   if (focused?.closest("#project-picker")) focused.blur();
   guide = new GuidelinesPanel({
-    panel: part("guide"), text: part("guide-text"), version: part("guide-version"), news: part("guide-news"),
+    panel: part("guide"), text: part("guide-text"), version: part("guide-version"), versions: part("guide-versions"), news: part("guide-news"),
     button: part("tools").querySelector("[data-action=guide]"),
-  }, config.scope);
+  }, config.scope, (version) => queue.ask(`guidelines/${version}`));
   guide.draw();
   queue = new VoteQueue({ base: config.base, scope: config.scope, onChange: refresh });
   refresh("pairs");
@@ -393,8 +358,18 @@ part("guide-close").addEventListener("click", () => guide.toggle(false));
 document.addEventListener("keydown", onKey);
 document.addEventListener("visibilitychange", () => {
   watchSeen();
-  if (queue && element.isConnected && document.visibilityState === "visible") queue.retryNow();
+  if (!queue || !element.isConnected || document.visibilityState !== "visible") return;
+  queue.retryNow();
+  queue.renew(); // it may have been hidden for longer than a lease lasts
 });
+// Whoever has clicked this tab's name wants to judge: the arrows would go on to the next tab.
+function leaveTabs(event) {
+  if (!element.isConnected) document.removeEventListener("click", leaveTabs);
+  const tab = event.target.closest?.("[role=tab]");
+  if (!tab || !isByPointer(event)) return;
+  requestAnimationFrame(() => { if (element.offsetParent !== null) tab.blur(); });
+}
+document.addEventListener("click", leaveTabs);
 window.addEventListener("online", () => queue?.retryNow());
 // Coming back to the tab: guidelines, reasons and aspects may have been changed meanwhile.
 new IntersectionObserver(([card]) => {

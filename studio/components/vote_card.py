@@ -1,7 +1,8 @@
 """The vote card: a prompt, two answers side by side, and a verdict by key, click or touch.
 
 The browser does the work: vote_queue.js keeps pairs ahead, outbox.js keeps verdicts safe,
-pair_view.js draws a pair, vote_extras.js asks for what goes with a verdict, vote_card.js listens.
+pair_view.js draws a pair, vote_extras.js asks for what goes with a verdict, vote_saving.js says
+what is saved, vote_card.js listens.
 The server's part is the JSON routes under `/api/projects/<id>/label/`. The value of the component
 only says which project: see `vote_card_value`.
 """
@@ -75,9 +76,11 @@ SCRIPTS = (
     "outbox.js",
     "vote_queue.js",
     "vote_extras.js",
+    "vote_saving.js",
     "vote_keys.js",
     "vote_card.js",
 )
+STYLES = ("rich_text.css", "conversation.css", "ratings.css", "vote_card.css")
 
 
 def vote_card_value(project_id: int | None, scope: str = "", *, is_lead: bool = True) -> str:
@@ -104,7 +107,7 @@ def vote_card(value: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template=asset("vote_card.html"),
-        css_template=style("rich_text.css") + style("conversation.css") + style("vote_card.css"),
+        css_template="".join(map(style, STYLES)),
         js_on_load=script(*SCRIPTS),
         apply_default_css=False,
         elem_id="vote-card",

@@ -96,11 +96,20 @@ function reasonChips(reasons, chosen, onToggle) {
   return reasons.map((reason, i) => h("button", {
     type: "button", class: "rs-chip", "aria-pressed": String(chosen.includes(reason)),
     onclick: (event) => {
+      if (event.detail > 0) event.currentTarget.blur(); // by mouse or touch: Space scrolls again
       const isOn = event.currentTarget.getAttribute("aria-pressed") !== "true";
       event.currentTarget.setAttribute("aria-pressed", String(isOn));
       onToggle(reason, isOn);
     },
   }, h("span", {}, reason), i < 9 ? h("kbd", { "aria-hidden": "true" }, String(i + 1)) : null));
+}
+
+// The ratings {aspect: {left, right}} with this one given, or taken back with null.
+function rated(aspects, aspect, side, value) {
+  const { [side]: _, ...rest } = aspects[aspect] || {};
+  const sides = value === null ? rest : { ...rest, [side]: value };
+  const { [aspect]: __, ...others } = aspects;
+  return Object.keys(sides).length ? { ...others, [aspect]: sides } : others;
 }
 
 let numRatingGroups = 0;

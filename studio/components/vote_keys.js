@@ -49,7 +49,7 @@ function focusRating(row) {
 
 // r: the digits belong to the reasons until r, Enter or Escape.
 function chooseReasons() {
-  const chips = [...part("reasons").querySelectorAll(".rs-chip")];
+  const chips = part("reasons").getElementsByClassName("rs-chip"); // live: they may be drawn anew
   if (!chips.length) return;
   card.dataset.digits = "reasons";
   const stop = () => { delete card.dataset.digits; };

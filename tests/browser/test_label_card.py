@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import Complaints
 from tests.components.harness import (
+    SCOPE,
     FakeServer,
     build,
     guidelines,
@@ -47,8 +48,18 @@ class Label:
         for key in keys:
             self.page.keyboard.press(key)
 
+    def settles(self) -> None:
+        """A pair that has only just been painted takes no click."""
+        self.page.wait_for_timeout(400)
+
     def saving(self, state: str) -> None:
         expect(self.page.locator(SAVE)).to_have_attribute("data-save", state)
+
+    def kept(self, kind: str) -> int:
+        """How many entries of this kind the browser keeps."""
+        return self.page.evaluate(
+            "kind => Object.keys(localStorage).filter(k => k.includes(`/${kind}/`)).length", kind
+        )
 
     def given(self) -> list[tuple[int, str, int | None]]:
         votes = self.fake.votes.values()
@@ -107,6 +118,7 @@ def test_buttons_give_the_same_verdicts_as_keys(label: Label) -> None:
     label.open().shows(1)
     label.page.get_by_role("button", name="Left is much better").click()
     label.shows(2)
+    label.settles()
     label.page.get_by_role("button", name="Skip").click()
     label.shows(3)
     label.saving("saved")
@@ -252,8 +264,245 @@ def test_a_refused_vote_is_shown_with_the_reason_and_blocks_nothing(
     label.press("2")
     label.shows(3)
     label.page.get_by_role("button", name="Dismiss").click()
-    label.saving("saved")
+    label.saving("note")
     assert label.given() == [(2, "left", 2)]
+    assert label.kept("vote") == 0
+    label.press("3", "4", "4")  # the pairs that were ahead, then the one whose verdict was refused
+    label.wait_for_votes(4)
+    assert (1, "tie", None) in label.given()
+
+
+def test_a_refused_vote_can_be_sent_again_with_its_id(label: Label, complaints: Complaints) -> None:
+    complaints.allow("409")
+    label.open().shows(1)
+    label.fake.refuse_next = "the project is archived"
+    label.press("3")
+    label.saving("refused")
+    label.open()  # it is kept over a reload
+    label.shows(1)
+    label.saving("refused")
+    label.page.get_by_role("button", name="Send again").click()
+    label.saving("saved")
+    label.shows(2)
+    assert label.given() == [(1, "left", 1)]
+    assert label.kept("vote") == 0
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+def test_a_proxys_answer_is_no_refusal(label: Label, complaints: Complaints, status: int) -> None:
+    complaints.allow(str(status))
+    label.open().shows(1)
+    label.fake.proxy_status = status
+    label.press("1")
+    label.saving("waiting")
+    expect(label.page.locator(SAVE)).to_contain_text(f"the server answered {status}")
+    label.fake.proxy_status = 0
+    label.page.get_by_role("button", name="Try now").click()
+    label.saving("saved")
+    assert label.given() == [(1, "left", 3)]
+
+
+def test_votes_wait_while_somebody_else_is_signed_in(label: Label, complaints: Complaints) -> None:
+    complaints.allow("403")
+    label.open().shows(1)
+    label.fake.held_back = "this page is Zoë's, and Bo is signed in now"
+    label.press("1")
+    label.saving("waiting")
+    expect(label.page.locator(SAVE)).to_contain_text("this page is Zoë's, and Bo is signed in now")
+    label.fake.held_back = ""
+    label.open()
+    label.wait_for_votes(1)
+    assert label.fake.scopes == {SCOPE}
+
+
+def test_a_vote_says_what_was_shown_and_under_which_guidelines(
+    label: Label, complaints: Complaints
+) -> None:
+    complaints.allow("503")
+    label.fake.settings = settings(guidelines=guidelines(3, "Be kind"))
+    label.open().shows(1)
+    label.fake.fail = True
+    label.press("1")
+    label.saving("waiting")
+    label.fake.fail = False
+    label.fake.settings = settings(guidelines=guidelines(4, "Be kinder"))
+    label.open()
+    label.wait_for_votes(1)
+    (vote,) = label.fake.votes.values()
+    assert (vote["pair_id"], vote["shown_at"][:4]) == (1001, "2026")
+    assert vote["guidelines_version"] == 3
+
+
+def test_a_draft_is_not_shown_on_another_pair_that_has_its_number(label: Label) -> None:
+    label.open().shows(1)
+    label.press("c")
+    label.page.keyboard.type("of the first")
+    label.press("Enter")
+    label.fake.pairs[0]["pair_id"] = 77  # as after a restore
+    label.open().shows(1)
+    label.press("c")
+    expect(label.page.locator(".rs-drawer textarea")).to_have_value("")
+
+
+def test_a_double_click_gives_one_verdict_and_space_none(label: Label) -> None:
+    label.open().shows(1)
+    label.settles()
+    button = label.page.get_by_role("button", name="Left is clearly better")
+    button.dblclick()
+    label.shows(2)
+    label.press("Space")
+    label.settles()
+    label.shows(2)
+    button.click()
+    label.page.mouse.click(*_middle(label.page, "Tie: equally good"))  # of the pair just painted
+    label.shows(3)
+    label.settles()
+    label.shows(3)
+    button.focus()
+    label.press("Enter")  # the keyboard keeps its buttons
+    label.shows(4)
+    expect(button).to_be_focused()
+    label.wait_for_votes(3)
+    assert label.fake.num_vote_requests == 3
+
+
+def _middle(page: Page, name: str) -> tuple[float, float]:
+    box = page.get_by_role("button", name=name).bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.parametrize("size", [(390, 844), (820, 1180), (1366, 768)])
+def test_the_verdicts_do_not_move_when_a_vote_is_saved(label: Label, size: tuple[int, int]) -> None:
+    label.page.set_viewport_size({"width": size[0], "height": size[1]})
+    label.open().shows(1)
+    places = """() => [...document.querySelectorAll('.rs-verdict, .rs-action')].map((button) => {
+      const {x, y, width, height} = button.getBoundingClientRect();
+      return [x, y, width, height].map(Math.round).join(' ');
+    })"""
+    before = label.page.evaluate(places)
+    for number in (1, 2):
+        label.press("2")
+        label.shows(number + 1)
+        assert label.page.evaluate(places) == before
+        label.wait_for_votes(number)
+        label.saving("saved")
+        expect(label.page.locator(SAVE)).to_contain_text("Left was from model-one")
+        assert label.page.evaluate(places) == before
+    label.press("u")
+    label.saving("note")
+    assert label.page.evaluate(places) == before
+
+
+def test_reasons_mode_ends_with_its_pair(label: Label) -> None:
+    label.fake.settings = settings(reasons=["Truer", "Clearer"])
+    label.open().shows(1)
+    label.settles()
+    label.press("r")
+    label.page.get_by_role("button", name="Tie: equally good").click()
+    label.shows(2)
+    label.press("1")
+    label.shows(3)
+    label.wait_for_votes(2)
+    assert [vote["reasons"] for vote in label.fake.votes.values()] == [[], []]
+    assert label.given()[1] == (2, "left", 3)
+
+
+def test_a_flag_that_is_not_raised_is_no_comment_on_the_verdict(label: Label) -> None:
+    label.open().shows(1)
+    label.press("f")
+    label.page.keyboard.type("an accusation")
+    label.press("Escape", "3")
+    label.shows(2)
+    label.wait_for_votes(1)
+    assert [vote["comment"] for vote in label.fake.votes.values()] == [""]
+    label.press("u")
+    label.shows(1)
+    label.press("f")
+    expect(label.page.locator(".rs-drawer textarea")).to_have_value("an accusation")
+
+
+def test_a_page_that_is_seen_again_renews_its_pairs_at_once(label: Label) -> None:
+    label.open().shows(1)
+    label.fake.renewed.clear()
+    label.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    label.page.wait_for_timeout(500)
+    assert label.fake.renewed == [[1, 2, 3]]
+
+
+def test_arrows_are_verdicts_after_the_tab_was_clicked(label: Label) -> None:
+    label.open().shows(1)
+    label.page.get_by_role("tab", name="Label", exact=True).click()
+    label.page.wait_for_timeout(100)
+    label.press("ArrowRight")
+    label.shows(2)
+    label.page.get_by_role("tab", name="Label", exact=True).focus()  # by keyboard it is the tabs'
+    label.press("ArrowRight")
+    label.page.wait_for_timeout(300)
+    assert label.fake.num_vote_requests == 1
+
+
+def test_a_verdict_during_an_undo_is_given_to_no_other_pair(label: Label) -> None:
+    label.open().shows(1)
+    label.press("1", "2")
+    label.wait_for_votes(2)
+    label.shows(3)
+    label.fake.undo_delay_s = 0.5
+    label.press("u", "7")
+    expect(label.page.locator(SAVE)).to_contain_text("Undoing")
+    label.shows(2)
+    assert label.given() == [(1, "left", 3)]
+    label.press("6")
+    label.shows(3)
+    label.wait_for_votes(2)
+    label.press("u")
+    label.shows(2)
+    assert label.given() == [(1, "left", 3)]
+
+
+def test_after_a_reload_an_undo_whose_answer_was_lost_takes_one_vote_back(
+    label: Label, complaints: Complaints
+) -> None:
+    complaints.allow("503")
+    label.open().shows(1)
+    label.press("1", "2")
+    label.wait_for_votes(2)
+    label.open().shows(3)
+    label.fake.lose_undo = 1
+    label.press("u")
+    expect(label.page.locator(SAVE)).to_contain_text("Not undone")
+    label.press("u")
+    expect(label.page.locator(SAVE)).to_contain_text("taken back already")
+    assert label.given() == [(1, "left", 3)]
+    label.press("u")
+    label.shows(1)
+    assert label.given() == []
+
+
+def test_an_undo_that_changes_nothing_does_not_say_undone(label: Label) -> None:
+    label.open().shows(1)
+    label.press("1")
+    label.wait_for_votes(1)
+    (vote_id,) = label.fake.votes
+    label.fake.votes.clear()
+    label.fake.taken_back.add(vote_id)  # on another device
+    label.press("u")
+    expect(label.page.locator(SAVE)).to_contain_text("this verdict was taken back already")
+
+
+def test_earlier_versions_of_the_guidelines_can_be_read(label: Label) -> None:
+    label.fake.settings = settings(guidelines=guidelines(3, "Prefer what is *kind*."))
+    label.fake.past_guidelines = {2: "Prefer what is <b>true</b>."}
+    label.open().shows(1)
+    panel = label.page.get_by_role("region", name="Guidelines", exact=True)
+    panel.get_by_label("Which version of the guidelines").select_option("2")
+    expect(panel).to_contain_text("Prefer what is <b>true</b>.")
+    expect(panel).to_contain_text("An old version, of")
+    expect(panel).to_contain_text("Version 3 is in force")
+    label.press("1")  # the focus is not kept by the list
+    label.shows(2)
+    panel.get_by_label("Which version of the guidelines").select_option("3")
+    expect(panel.locator("em")).to_have_text("kind")
 
 
 def test_undo_shows_the_earlier_pairs_step_by_step(label: Label) -> None:
@@ -370,6 +619,7 @@ def test_a_better_answer_waits_through_a_failing_server_and_undo_brings_its_text
     expect(box).to_have_value("Right 1")
     expect(page.get_by_role("button", name="Save as a better answer")).to_be_disabled()
     box.fill("Right 1, improved")
+    label.settles()
     page.get_by_role("button", name="Left is much better").click()  # not before the edit is settled
     expect(page.locator(SAVE)).to_contain_text("Save or cancel your edit first")
     label.fake.lose_answers = 1

@@ -17,16 +17,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from studio.components.token_heatmap import heatmap_value, token_heatmap
 from studio.components.vote_card import vote_card, vote_card_value
 from studio.services.rendering import render_markdown
 from studio.theme import CSS, HEAD, theme
+
+SCOPE = "1/20260102T030405000678/Zoë"
 
 
 @dataclass
@@ -39,6 +42,14 @@ class FakeServer:
     refuse_next: str = ""  # answer 409 with this sentence, once
     fail: bool = False  # answer 503
     lose_answers: int = 0  # store the vote, then answer 503, this many times
+    lose_undo: int = 0  # the same of an undo
+    held_back: str = ""  # answer 403 with this sentence: somebody else is signed in
+    proxy_status: int = 0  # what a proxy answers in the studio's place, with a page of its own
+    undo_delay_s: float = 0.0
+    renewed: list[list[int]] = field(default_factory=list)  # what each request asked to renew
+    scopes: set[str] = field(default_factory=set)  # what votes said of whose page they are from
+    taken_back: set[str] = field(default_factory=set)  # ids of votes undone
+    past_guidelines: dict[int, str] = field(default_factory=dict)
     delay_s: float = 0.0
     settings: dict[str, Any] = field(default_factory=lambda: settings())
     edits: dict[str, dict] = field(default_factory=dict)  # by vote_id
@@ -88,6 +99,7 @@ def showing(number: int, messages: list[dict], left: str, right: str) -> dict[st
     return {
         "showing_id": number,
         "pair_id": 1000 + number,
+        "shown_at": "2026-01-02T00:00:00+00:00",
         "messages": [{**each, "html": render_markdown(each["content"])} for each in messages],
         "left": rendered(left),
         "right": rendered(right),
@@ -117,14 +129,19 @@ def _routes(app: FastAPI, fake: FakeServer) -> None:
         return {"pairs": free[:count], "progress": fake.progress()}
 
     @app.post(base + "/vote")
-    def cast_vote(vote: dict):
+    def cast_vote(vote: dict, request: Request):
         fake.num_vote_requests += 1
+        fake.scopes.add(unquote(request.headers.get("x-studio-scope", "")))
+        if fake.proxy_status:
+            return HTMLResponse("<h1>nginx</h1>", fake.proxy_status)
+        if fake.held_back:
+            return JSONResponse({"error": fake.held_back}, 403)
         time.sleep(fake.delay_s)
         if fake.fail:
             return broken()
         if fake.refuse_next:
             sentence, fake.refuse_next = fake.refuse_next, ""
-            return JSONResponse({"error": sentence}, 409)
+            return JSONResponse({"error": sentence, "final": True}, 409)
         status = "duplicate" if vote["vote_id"] in fake.votes else "stored"
         fake.votes.setdefault(vote["vote_id"], vote)
         if fake.lose_answers:
@@ -162,19 +179,35 @@ def _routes(app: FastAPI, fake: FakeServer) -> None:
     def undo(body: dict):
         if fake.fail:
             return broken()
-        vote_id = body.get("vote_id") or next(reversed(fake.votes), None)
-        if fake.edits.pop(vote_id, None):
-            return {"retracted": vote_id, "showing": None, "progress": fake.progress()}
+        time.sleep(fake.undo_delay_s)
+        vote_id = body["vote_id"]
+        was_standing = vote_id not in fake.taken_back
+        fake.taken_back.add(vote_id)
         vote = fake.votes.pop(vote_id, None)
+        is_edit = fake.edits.pop(vote_id, None) is not None
         pair = next((p for p in fake.pairs if vote and p["showing_id"] == vote["showing_id"]), None)
+        if fake.lose_undo:
+            fake.lose_undo -= 1
+            return broken()
         return {
-            "retracted": vote_id if vote else None,
+            "retracted": vote_id,
+            "was_standing": was_standing and bool(vote or is_edit),
             "showing": pair,
             "progress": fake.progress(),
         }
 
+    @app.get(base + "/history")
+    def past_votes(limit: int):
+        return {"votes": [{"vote_id": each} for each in list(fake.votes)[::-1][:limit]]}
+
+    @app.get(base + "/guidelines/{version}")
+    def past_guidelines(version: int):
+        found = guidelines(version, fake.past_guidelines[version])
+        return found | {"created_at": "2026-01-03T00:00:00+00:00"}
+
     @app.post(base + "/renew")
     def renew(body: dict):
+        fake.renewed.append(body["showing_ids"])
         return {"renewed": body["showing_ids"]}
 
 
@@ -184,7 +217,7 @@ def build(fake: FakeServer, comparison: dict | None = None) -> FastAPI:
     with gr.Blocks(analytics_enabled=False, title="Harness") as demo:
         with gr.Tabs():
             with gr.Tab("Label"):
-                vote_card(vote_card_value(1))
+                vote_card(vote_card_value(1, SCOPE))
                 gr.Textbox(label="Notes", elem_id="notes")
             with gr.Tab("Heatmap"):
                 token_heatmap(heatmap_value(comparison) if comparison else "")
