@@ -8,6 +8,7 @@ const root = element.querySelector(".rs-history");
 const part = (name) => root.querySelector(`[data-part="${name}"]`);
 let config = null;
 let sender = null;
+let offered = null; // what the project asks for beside a verdict: reasons, skip_reasons, aspects
 let filter = "";
 let cursor = null;
 let wanted = 0; // counts the questions asked, so that a late answer to an old one is dropped
@@ -56,25 +57,6 @@ function answer(side, vote) {
     richText(vote[side].html, vote[side].text));
 }
 
-function revisionBar(vote, row) {
-  const comment = h("textarea", { rows: 2, dir: "auto", "aria-label": "Comment" });
-  comment.value = vote.comment;
-  const revise = (choice, strength) => sendRevision(vote, row, { choice, strength, comment: comment.value });
-  const buttons = VERDICTS.map((verdict) => h("button", {
-    type: "button", class: "rs-verdict", "data-choice": verdict.choice, "data-strength": verdict.strength, "aria-label": verdict.name,
-    "aria-pressed": String(verdict.choice === vote.choice && verdict.strength === vote.strength),
-    onclick: () => revise(verdict.choice, verdict.strength),
-  }, verdict.group === "middle" ? verdict.label : `${verdict.choice === "left" ? "Left" : "Right"}: ${verdict.label.toLowerCase()}`));
-  const keep = h("button", { type: "button", class: "rs-button small", onclick: () => revise(vote.choice, vote.strength) }, "Save the comment only");
-  const check = () => { keep.disabled = comment.value.trim() === vote.comment.trim(); };
-  comment.addEventListener("input", check);
-  check();
-  return h("div", { class: "rs-revise", role: "group", "aria-label": "Change your verdict" },
-    h("h3", {}, "Change your verdict"), h("div", { class: "rs-group" }, buttons),
-    h("div", { class: "rs-comment" }, h("label", {}, h("span", {}, "Comment"), comment), keep),
-    h("p", { class: "rs-facts" }, "Nothing is overwritten: your earlier verdict is kept as retracted, the new one counts."));
-}
-
 function openPair(row, vote, button) {
   const isOpen = button.getAttribute("aria-expanded") !== "true";
   button.setAttribute("aria-expanded", String(isOpen));
@@ -83,7 +65,7 @@ function openPair(row, vote, button) {
   row.append(h("div", { class: "rs-pair" },
     h("section", { class: "rs-prompt", "aria-label": "The prompt" }, conversationNodes(vote.messages, { isOpen: false })),
     h("div", { class: "rs-answers" }, answer("left", vote), answer("right", vote)),
-    details(vote), vote.is_edit ? null : revisionBar(vote, row)));
+    details(vote), vote.is_edit ? null : revisionBar(vote, offered, (given) => sendRevision(vote, row, given))));
   makeScrollable(row);
 }
 
@@ -106,35 +88,22 @@ function fillRow(row, vote) {
 
 // ---- revising -----------------------------------------------------------------------------------
 
-function sendRevision(vote, row, { choice, strength, comment }) {
-  const body = {
-    vote_id: newId(), revises: vote.vote_id, choice, strength, comment,
-    reasons: choice === "skip" ? [] : vote.reasons, aspects: vote.aspects, skip_reason: choice === "skip" ? vote.skip_reason : null,
-    duration_ms: null,
-  };
-  const becomes = { ...vote, ...body, revises: vote.vote_id, created_at: new Date().toISOString() };
-  revised.set(body.vote_id, { row, vote, becomes });
-  row.querySelector(".rs-pair")?.remove();
-  fillRow(row, becomes);
-  row.querySelector(".rs-row").focus();
-  sender.outbox.add("revise", body);
-  sender.pump();
-}
-
 function tellRow(row, text, state) {
   row.dataset.state = state;
   row.querySelector(".rs-row-state").textContent = text;
 }
 
 function afterRevision(entry, given) {
-  const { row, vote } = revised.get(entry.vote.vote_id) || {};
+  const { row, vote, becomes } = revised.get(entry.vote.vote_id) || {};
   const refused = sender.outbox.memory.get(entry.vote.vote_id)?.refused;
   if (!row) { // of an earlier visit
     if (refused) part("found").textContent = `A revision of an earlier visit was refused: ${sentence(refused)}`;
     if (refused) sender.outbox.remove(entry.vote.vote_id);
   } else if (given) {
     revised.delete(entry.vote.vote_id);
-    tellRow(row, "Saved: your revised verdict counts.", "saved");
+    becomes.reveal = given.reveal; // a skip tells nothing of the sources, a verdict does
+    const left = [...(given.set_aside?.reasons || []), ...(given.set_aside?.aspects || [])];
+    tellRow(row, `Saved: your revised verdict counts.${left.length ? ` Without what the project no longer offers: ${left.join(", ")}.` : ""}`, "saved");
   } else if (refused) {
     revised.delete(entry.vote.vote_id);
     fillRow(row, vote); // as it still stands
@@ -175,7 +144,8 @@ async function look(isMore = false) {
   const search = new URLSearchParams({ limit: PAGE, ...(filter && { choice: filter }), ...(query && { q: query }), ...(cursor && { before: cursor }) });
   let found = null;
   try {
-    found = await request(`${config.base}/history?${search}`);
+    offered = offered || await request(`${config.base}/settings`, undefined, config.scope);
+    found = await request(`${config.base}/history?${search}`, undefined, config.scope);
   } catch (error) {
     if (question === wanted) showFailure(error, isMore);
     return;
@@ -213,13 +183,14 @@ function open() {
   config = next;
   sender?.stop();
   sender = null;
+  offered = null;
   isStale = true;
   part("votes").replaceChildren();
   part("found").textContent = config ? "" : "Choose a project to see your votes in it.";
   part("more").replaceChildren();
   if (!config) return;
   sender = new Sender({
-    base: config.base, outbox: new Outbox("revision", config.scope), onChange: showSending, onStored: afterRevision,
+    base: config.base, scope: config.scope, outbox: new Outbox("revision", config.scope), onChange: showSending, onStored: afterRevision,
   });
   sender.pump(); // what an earlier visit could not send
   lookIfSeen();
@@ -227,7 +198,9 @@ function open() {
 
 // Fetched when somebody comes to the tab, since votes are given on another.
 function lookIfSeen() {
-  if (config && isStale && element.offsetParent !== null) look();
+  if (!config || !isStale || element.offsetParent === null) return;
+  offered = null; // a lead may have changed it
+  look();
 }
 
 // An open pair or a revision on its way stays where it is.

@@ -25,7 +25,11 @@ FILTERS = (
     ("skip", "Skipped"),
     ("flag", "Flagged"),
 )
-SCRIPTS = ("dom.js", "rich_text.js", "conversation.js", "outbox.js", "history.js")
+SCRIPTS = (
+    "dom.js", "rich_text.js", "conversation.js", "outbox.js", "vote_extras.js",
+    "history_revision.js", "history.js",
+)  # fmt: skip
+STYLES = ("rich_text.css", "conversation.css", "ratings.css", "history.css")
 
 
 def history(value: str = "") -> gr.HTML:
@@ -35,7 +39,7 @@ def history(value: str = "") -> gr.HTML:
     return gr.HTML(
         value,
         html_template=asset("history.html"),
-        css_template=style("rich_text.css") + style("conversation.css") + style("history.css"),
+        css_template="".join(map(style, STYLES)),
         js_on_load=script(*SCRIPTS),
         apply_default_css=False,
         elem_id="history",
