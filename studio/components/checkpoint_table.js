@@ -11,6 +11,17 @@ function whose(votes) {
   return `${plural(votes.votes, "vote", "votes")} by ${plural(votes.people, "annotator", "annotators")}`;
 }
 
+function whoseShort(votes) {
+  return votes ? `${votes.votes.toLocaleString("en")} by ${votes.people.toLocaleString("en")}` : "–";
+}
+
+// Without the year as long as it is this one.
+function whenShort(iso) {
+  const at = new Date(iso);
+  const year = at.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return at.toLocaleString("en-GB", { day: "numeric", month: "short", year, hour: "2-digit", minute: "2-digit" });
+}
+
 // The paired difference to the checkpoint that was in use: points, interval, and what it shows.
 function difference(compared) {
   if (!compared) return "first";
@@ -28,7 +39,7 @@ function lengthCell(row) {
 }
 
 const COLUMNS = [
-  ["Checkpoint", null], ["When", null], ["State", null], ["Votes", "What it was trained on"],
+  ["Checkpoint", null], ["When", null], ["State", null], ["Votes by people", "On how many votes it was trained, and how many annotators gave them"],
   ["Accuracy", "On pairs it has not seen, with half the width of the 95 % interval; in brackets: length alone"],
   ["Against the one before", "Difference in points to the checkpoint that was in use, on the same pairs, with its 95 % interval"],
   ["Log loss", "Of its probabilities; 0.693 is chance"], ["ECE", "Calibration error; in brackets what a perfect head would show"],
@@ -39,9 +50,9 @@ const COLUMNS = [
 function tableRow(row, inUse, selected, open) {
   const cells = [
     h("td", {}, h("button", { type: "button", class: "rs-pick", "aria-pressed": row.id === selected ? "true" : "false" }, `Checkpoint ${row.id}`)),
-    h("td", {}, when(row.created_at)),
+    h("td", {}, whenShort(row.created_at)),
     h("td", {}, h("span", { class: "rs-state", "data-state": row.id === inUse ? "in use" : row.status }, statusWord(row, inUse))),
-    h("td", {}, whose(row.votes)),
+    h("td", { title: whose(row.votes) }, whoseShort(row.votes)),
     h("td", { class: "rs-number" }, `${percent(row.accuracy)}${plusMinus(row.accuracy_ci)}`,
       h("small", {}, ` (${percent(row.length_only_accuracy)})`)),
     h("td", { "data-outcome": row.comparison?.outcome }, difference(row.comparison)),

@@ -132,11 +132,19 @@ function draw() {
       h("div", { class: "rs-actions" }, h("button", { type: "button", class: "rs-button main", onclick: () => trigger("open_train") }, "Go to Train"))));
     return;
   }
-  const openedTexts = new Set([...panel.querySelectorAll("details[open]")].map((node) => node.querySelector("summary")?.textContent));
-  const scrolled = panel.querySelector(".rs-scroll")?.scrollLeft ?? 0;
-  panel.replaceChildren(drawTable(state.list, state.selected, open), ...(state.detail ? drawDetail(state.detail) : []));
-  panel.querySelectorAll("details").forEach((node) => { node.open = openedTexts.has(node.querySelector("summary")?.textContent); });
-  panel.querySelector(".rs-scroll").scrollLeft = scrolled;
+  keepingPlace(() => panel.replaceChildren(drawTable(state.list, state.selected, open), ...(state.detail ? drawDetail(state.detail) : [])));
+}
+
+// What is opened, how far the list is scrolled and where the keyboard stands, the same after `redraw`.
+function keepingPlace(redraw) {
+  const title = (node) => node.querySelector("summary")?.textContent;
+  const opened = new Set([...panel.querySelectorAll("details[open]")].map(title));
+  const { scrollLeft = 0, scrollTop = 0 } = panel.querySelector(".rs-scroll") || {};
+  const focused = panel.contains(document.activeElement) ? document.activeElement.closest("tr[data-id]")?.dataset.id : null;
+  redraw();
+  panel.querySelectorAll("details").forEach((node) => { node.open = opened.has(title(node)); });
+  Object.assign(panel.querySelector(".rs-scroll"), { scrollLeft, scrollTop });
+  if (focused) panel.querySelector(`tr[data-id="${focused}"] .rs-pick`)?.focus({ preventScroll: true });
 }
 
 function start() {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -139,6 +141,33 @@ def test_heads_that_cannot_be_compared_are_said_to_agree_on_nothing(
     against = panel.get_by_role("region", name=f"Against checkpoint {number}")
     expect(against).to_contain_text("They could not be compared: its files cannot be read.")
     expect(against).not_to_contain_text("same verdict")
+
+
+def test_a_row_of_a_long_list_is_opened_where_it_stands(
+    open_page: OpenPage, page: Page, studio: Studio
+) -> None:
+    with contextlib.closing(sqlite3.connect(studio.data_dir / "studio.db")) as connection:
+        columns = "run_id, project_id, directory, sha256, metrics, created_at, promotion"
+        connection.executemany(
+            f"INSERT INTO checkpoint (id, {columns}) SELECT ?, {columns} FROM checkpoint "
+            "WHERE id = 1",
+            [(number,) for number in range(100, 140)],
+        )
+        connection.commit()
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page = tab(open_page("/?project=1"), "Checkpoints")
+    panel = page.locator("#checkpoints-panel")
+    table = panel.get_by_role("region", name="Checkpoints", exact=True)
+    expect(table.locator("tr[data-id='139']")).to_be_visible()
+    table.locator("tr[data-id='110'] button").scroll_into_view_if_needed()
+    before = table.evaluate("node => node.scrollTop")
+    assert before > 300
+    table.locator("tr[data-id='110'] button").click()
+    expect(panel.get_by_role("heading", name="Checkpoint 110", exact=True)).to_be_visible()
+    assert table.evaluate("node => node.scrollTop") == before
+    expect(table.locator("tr[data-id='110'] button")).to_be_focused()
+    height = table.locator("tr[data-id='110']").evaluate("node => node.offsetHeight")
+    assert table.evaluate("node => node.clientHeight") > 9 * height  # what a laptop shows at once
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
