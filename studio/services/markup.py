@@ -25,6 +25,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import STANDARD_TYPES, Token
 from pygments.util import ClassNotFound
 
+from studio.services.latex import simpler
+
 if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
@@ -223,7 +225,7 @@ def _mathml(source: str, display: str) -> str | None:
     if len(source) > MAX_FORMULA:
         return None
     try:
-        root = ElementTree.fromstring(latex_to_mathml(source.strip(), display=display))
+        root = ElementTree.fromstring(latex_to_mathml(simpler(source.strip()), display=display))
     except Exception:  # noqa: BLE001 - a malformed formula raises whatever went wrong inside
         return None
     for element in root.iter():

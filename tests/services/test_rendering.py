@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from html import unescape
 
 import pytest
 
@@ -36,6 +37,31 @@ def test_formulas_become_mathml_that_keeps_its_source(source: str) -> None:
     html = render_markdown(source)
     assert "<msup><mi>x</mi><mn>2</mn></msup>" in html
     assert 'alttext="x^2' in html
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "columnalign"),
+        (r"\begin{aligned}[t] a &= b \end{aligned}", "columnalign"),
+        (r"\begin{alignedat}{2} a &= b \end{alignedat}", "columnalign"),
+        (r"\left\{\begin{gathered} a \\ b \end{gathered}\right.", "<mtr>"),
+        (r"\begin{gather*} a \\ b \end{gather*}", "<mtr>"),
+        (r"\underset{x}{\arg\max} f", "<mo>arg</mo>"),
+        (r"\ce{2H2 + O2 -> 2H2O}", "<msub>"),
+        (r"\ce{SO4^2-}", "<msubsup>"),
+        (r"P\left(A \middle| B\right)", "stretchy"),
+    ],
+)
+def test_common_latex_that_the_library_does_not_know_is_drawn(source: str, shown: str) -> None:
+    html = render_markdown(f"$$\n{source}\n$$")
+    assert shown in html
+    assert "rs-tex" not in html
+    assert source in unescape(html)
+
+
+def test_chemistry_beyond_formulas_shows_its_source() -> None:
+    assert r"\ce{A ->[\text{hot}] B}" in unescape(render_markdown(r"$\ce{A ->[\text{hot}] B}$"))
 
 
 def test_money_is_no_formula_and_a_bad_formula_shows_its_source() -> None:
