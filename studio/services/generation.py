@@ -120,24 +120,31 @@ def stream(
 ) -> Iterator[dict[str, Any]]:
     """Events, JSON-ready: {"state"} while it waits or loads, {"text"}, then {"done"} or {"error"}.
 
-    Setting `cancel` ends it after the token at hand.
+    A {"note"} is to be told when it is over. Setting `cancel` ends it after the token at hand.
     """
     try:
         if wanted.source == "endpoint":
             found = endpoint.endpoint_of(database, project_id)
             if found is None:
                 raise UsageError("this project has no endpoint: a lead can set one up.")
-            yield {"state": f"asking {found.name}"}
-            pieces = endpoint.stream(
-                found, wanted.messages, wanted.sampling, environ, cancel.is_set
-            )
-            for piece in pieces:
-                yield {"text": piece}
+            yield from _by_endpoint(found, wanted, environ, cancel)
         else:
             yield from _by_backbone(database, settings, project_id, wanted, cancel)
         yield {"done": True, "cancelled": cancel.is_set()}
     except StudioError as error:
         yield {"error": str(error)}
+
+
+def _by_endpoint(
+    found: endpoint.Endpoint, wanted: Wish, environ: Mapping[str, str], cancel: threading.Event
+) -> Iterator[dict[str, Any]]:
+    yield {"state": f"asking {found.name}"}
+    is_writing = False
+    for event in endpoint.stream(found, wanted.messages, wanted.sampling, environ, cancel.is_set):
+        if "text" in event and not is_writing:
+            is_writing = True
+            yield {"state": f"{found.name} is writing"}
+        yield event
 
 
 def _by_backbone(

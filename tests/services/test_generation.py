@@ -23,12 +23,30 @@ class FakeOpenAI(BaseHTTPRequestHandler):
     """Streams "Hello, wörld!"; the model's name says how to misbehave."""
 
     seen: list[dict[str, Any]]
+    go_on = threading.Event()  # what the model `slow` waits for after its first piece
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         type(self).seen.append({"path": self.path, "auth": self.headers["authorization"], **body})
         how = body["model"]
-        if how == "refuses":
+        if how == "renamed" and "max_tokens" in body:
+            said = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            self._answer(400, json.dumps({"error": {"message": said}}).encode())
+        elif how == "slow":
+            self.send_response(200)
+            self.end_headers()
+            event = json.dumps({"choices": [{"delta": {"content": "A beginning"}}]})
+            self.wfile.write(f"data: {event}\n\n".encode())
+            self.go_on.wait(60)
+        elif how == "too much":
+            self._answer(400, b'{"error": "max_tokens is too large: 256."}')
+        elif how == "stops":
+            said = "x" * 190 + " the key sk-secret is spent."
+            event = json.dumps({"error": {"message": said}})
+            self._answer(200, f"data: {event}\n\n".encode())
+        elif how == "echoes":
+            self._answer(200, b"data: {sk-secret\n\n")
+        elif how == "refuses":
             self._answer(401, b'{"error": {"message": "bad key sk-secret given."}}')
         elif how == "redirects":
             self.send_response(302)
@@ -39,7 +57,7 @@ class FakeOpenAI(BaseHTTPRequestHandler):
         elif how == "garbage":
             self._answer(200, b"data: {not json\n\n")
         else:
-            pieces = ["Hello, ", "wörld", "!"] if how == "good" else ["x" * 60_000] * 3
+            pieces = ["Hello, ", "wörld", "!"] if how in ("good", "renamed") else ["x" * 60_000] * 3
             events = [{"choices": [{"delta": {"role": "assistant"}}]}]
             events += [{"choices": [{"delta": {"content": piece}}]} for piece in pieces]
             text = "".join(f"data: {json.dumps(e, ensure_ascii=False)}\n\n" for e in events)
@@ -67,13 +85,15 @@ def fake() -> Iterator[str]:
     thread.join()
 
 
-def written(at: str, model: str = "good", **changes: Any) -> str:
+def asked(at: str, model: str = "good", **changes: Any) -> list[dict[str, str]]:
     from rm_core.generation import Sampling
 
     found = Endpoint("fake", at, model, KEY)
-    return "".join(
-        endpoint.stream(found, MESSAGES, Sampling(seed=3), {KEY: "sk-secret"}, **changes)
-    )
+    return list(endpoint.stream(found, MESSAGES, Sampling(seed=3), {KEY: "sk-secret"}, **changes))
+
+
+def written(at: str, model: str = "good", **changes: Any) -> str:
+    return "".join(event.get("text", "") for event in asked(at, model, **changes))
 
 
 def test_an_endpoint_streams_its_answer_and_gets_the_key_from_the_environment(fake: str) -> None:
@@ -87,9 +107,27 @@ def test_an_endpoint_streams_its_answer_and_gets_the_key_from_the_environment(fa
     assert written(fake, should_stop=lambda: True) == ""
 
 
+def test_an_endpoint_that_wants_the_limits_other_name_is_asked_once_more_and_it_is_told(
+    fake: str,
+) -> None:
+    events = asked(fake, "renamed")
+    assert "".join(event.get("text", "") for event in events) == "Hello, wörld!"
+    (note,) = [event["note"] for event in events if "note" in event]
+    assert note == "fake refused max_tokens and was asked a second time with max_completion_tokens."
+    first, second = FakeOpenAI.seen
+    assert first["max_tokens"] == second["max_completion_tokens"] == 256
+    assert "max_tokens" not in second
+    FakeOpenAI.seen.clear()
+    with pytest.raises(StudioError, match="too large"):
+        asked(fake, "too much")
+    assert len(FakeOpenAI.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("model", "part"),
     [
+        ("stops", r"fake stopped: x+ the key"),
+        ("echoes", r"sent '\{<key>', which is no event"),
         ("refuses", r"fake answered 401: bad key <key> given\."),
         ("redirects", "redirects are not followed"),
         ("html", "did not stream anything"),
@@ -100,7 +138,7 @@ def test_an_endpoint_streams_its_answer_and_gets_the_key_from_the_environment(fa
 def test_what_goes_wrong_is_one_sentence_without_the_key(fake: str, model: str, part: str) -> None:
     with pytest.raises(StudioError, match=part) as caught:
         written(fake, model)
-    assert "sk-secret" not in str(caught.value)
+    assert "sk-s" not in str(caught.value)
 
 
 def test_an_endpoint_that_is_not_there_or_may_not_be_called_is_named() -> None:
@@ -119,10 +157,10 @@ def test_an_endpoint_that_is_not_there_or_may_not_be_called_is_named() -> None:
     [
         ({"base_url": "file:///etc/passwd"}, "an http or https address"),
         ({"base_url": "http://me:pass@host/v1"}, "carries a name, a key"),
-        ({"base_url": "http://host:99999/v1"}, "base_url"),
-        ({"model": ""}, "model is empty"),
+        ({"base_url": "http://host:99999/v1"}, "the address is 'http://host:99999/v1'"),
+        ({"model": ""}, "the model is empty"),
         ({"key_env": "AWS_SECRET_ACCESS_KEY"}, "begins with STUDIO_GENERATOR_KEY"),
-        ({"key_env": "sk-abc"}, "never the key itself"),
+        ({"key_env": "sk-abc"}, "the variable with the key is 'sk-abc': .*never the key itself"),
         ({"name": "two\nlines"}, "one line"),
     ],
 )
