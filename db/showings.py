@@ -96,8 +96,8 @@ def close_lapsed(
         .values(closed_at=now)
         .returning(_C.pair_id),
     )
-    for pair_id in lapsed.scalars().all():
-        free(s, pair_id, annotator)
+    for pair_id in sorted(lapsed.scalars()):  # in one order: each is locked
+        free(s, pair_id, annotator, now)
 
 
 def close_for_pair(s: Session, pair_id: int, annotator: str, now: datetime) -> None:

@@ -8,7 +8,7 @@ people. Here the claim is one UPDATE of one slot, so no more votes than wanted a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import func, literal_column, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from db.models import Pair, Slot, Vote
+from db.models import Pair, Project, Slot, Vote
 
 LABEL: sa.ColumnElement[str] = literal_column(
     "'label'"
@@ -77,12 +77,12 @@ def add_slots(
 
 
 def resize(
-    s: Session, project_id: int, wanted_votes: int, after_pair: int, num_pairs: int
+    s: Session, project_id: int, wanted_votes: int, after_pair: int, num_pairs: int, now: datetime
 ) -> int | None:
     """Give the next pairs of the queue as many slots as votes are wanted.
 
-    Filled and leased slots stay, and a pair that never had a slot gets none. Returns the last pair
-    looked at, or None when there was none left.
+    Filled slots and those that somebody holds stay, and a pair that never had a slot gets none.
+    Returns the last pair looked at, or None when there was none left.
     """
     rows = s.execute(
         select(Slot.pair_id, func.count(), func.max(Slot.n), func.max(Slot.position))
@@ -98,17 +98,55 @@ def resize(
     ]
     if new:
         s.connection().execute(sa.insert(_TABLE), new)
-    for pair_id, number, _, _ in rows:
-        if number > wanted_votes:
-            unused = select(Slot.id).where(
-                Slot.pair_id == pair_id, Slot.vote_id.is_(None), Slot.annotator.is_(None)
-            )
-            surplus = unused.order_by(Slot.n.desc()).limit(number - wanted_votes)
-            s.execute(
-                sa.delete(Slot).where(Slot.id.in_(surplus.with_for_update(skip_locked=True))),
-                execution_options={"synchronize_session": False},
-            )
+    if any(number > wanted_votes for _, number, _, _ in rows):
+        values = {"b_after": after_pair, "b_last": rows[-1][0]}
+        _drop_surplus(s, "range", project_id, now, values)
     return rows[-1][0] if rows else None
+
+
+def drop_lapsed(s: Session, project_id: int, now: datetime) -> None:
+    """Take slots away whose lease has lapsed where their pair has enough others.
+
+    Somebody held them when fewer votes came to be wanted.
+    """
+    _drop_surplus(s, "lapsed", project_id, now, {})
+
+
+def _drop_surplus(
+    s: Session, which: str, project_id: int, now: datetime, values: Mapping[str, Any]
+) -> None:
+    s.execute(_drop_statement(which), {"b_project": project_id, "b_now": now, **values})
+
+
+@cache
+def _drop_statement(which: str) -> sa.Executable:
+    slot, chosen = aliased(Slot), _C
+    among = {
+        "range": slot.pair_id.between(bound("after") + 1, bound("last")),
+        "lapsed": slot.lease_until < bound("now"),
+        "pair": slot.pair_id == bound("pair"),
+    }[which]
+    surplus = select(slot.id).where(
+        slot.project_id == bound("project"), among, slot.vote_id.is_(None),
+        is_free(slot, bound("now")), _has_enough_others(slot),
+    )  # fmt: skip
+    locked = surplus.with_for_update(skip_locked=True, of=slot)
+    return sa.delete(_TABLE).where(
+        chosen.id.in_(locked),
+        chosen.vote_id.is_(None),
+        is_free(chosen, bound("now")),  # type: ignore[arg-type]
+    )
+
+
+def _has_enough_others(slot: type[Slot]) -> sa.ColumnElement[bool]:
+    """The pair has all the slots it wants without this one: filled, held, or before it."""
+    other = aliased(Slot)
+    others = select(func.count()).where(
+        other.pair_id == slot.pair_id, other.id != slot.id,
+        or_(other.vote_id.is_not(None), other.lease_until >= bound("now"), other.id < slot.id),
+    )  # fmt: skip
+    wanted = select(Project.wanted_votes).where(Project.id == slot.project_id)
+    return others.scalar_subquery() >= wanted.scalar_subquery()
 
 
 def close_open(s: Session, pair_ids: Sequence[int]) -> None:
@@ -250,10 +288,15 @@ def _take_statement() -> sa.Executable:
     slot, chosen = aliased(Slot), _C
     candidate = (
         select(slot.id)
-        .where(slot.pair_id == bound("pair"), slot.vote_id.is_(None), is_free(slot, bound("now")))
+        .where(
+            slot.pair_id == bound("pair"),
+            slot.vote_id.is_(None),
+            is_free(slot, bound("now")),
+            ~_has_enough_others(slot),
+        )
         .order_by((slot.annotator == bound("annotator")).desc().nulls_last(), slot.n)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=slot)
         .scalar_subquery()
     )
     return (
@@ -306,22 +349,38 @@ def hand_over(s: Session, old_vote_id: str, new_vote_id: str) -> bool:
     return row is not None
 
 
-def vacate(s: Session, vote_id: str) -> None:
-    """Give the slot that the vote filled back to the queue."""
-    s.execute(
-        sa.update(_TABLE)
-        .where(_C.vote_id == vote_id)
-        .values(vote_id=None, annotator=None, lease_until=None),
-    )
+def vacate(s: Session, vote_id: str, now: datetime) -> None:
+    """Give the slot that the vote filled back to the queue, if its pair wants that vote still."""
+    pair_id = s.scalar(select(Slot.pair_id).where(Slot.vote_id == vote_id))
+    if pair_id is not None:
+        _give_back(s, pair_id, _C.vote_id == vote_id, now)
 
 
-def free(s: Session, pair_id: int, annotator: str) -> None:
-    """Give the annotator's unfilled slot of the pair back to the queue."""
-    s.execute(
+def free(s: Session, pair_id: int, annotator: str, now: datetime) -> None:
+    """Give the annotator's unfilled slot of the pair back, if the pair wants that vote still."""
+    held = sa.and_(_C.pair_id == pair_id, _C.annotator == annotator, _C.vote_id.is_(None))
+    _give_back(s, pair_id, held, now)
+
+
+def _give_back(s: Session, pair_id: int, which: sa.ColumnElement[bool], now: datetime) -> None:
+    _lock_pair(s, pair_id)
+    row = s.execute(
         sa.update(_TABLE)
-        .where(_C.pair_id == pair_id, _C.annotator == annotator, _C.vote_id.is_(None))
-        .values(annotator=None, lease_until=None),
-    )
+        .where(which)
+        .values(vote_id=None, annotator=None, lease_until=None)
+        .returning(_C.project_id)
+    ).first()
+    if row is not None:
+        _drop_surplus(s, "pair", row[0], now, {"b_pair": pair_id})
+
+
+def _lock_pair(s: Session, pair_id: int) -> None:
+    """Of two who give back slots of a pair at once, the second must see what the first did.
+
+    Otherwise each could take its own slot away, because the other's seems to be enough.
+    """
+    if s.get_bind().dialect.name == "postgresql":
+        s.execute(select(func.pg_advisory_xact_lock(sa.cast(pair_id, sa.BigInteger))))
 
 
 def unfill(s: Session, vote_id: str, lease_until: datetime) -> int | None:

@@ -224,7 +224,7 @@ def _replace(s: Session, old: Vote, new: Vote, now: datetime) -> str:
     votes.add_vote(s, new)
     if new.purpose == "label" and new.showing_id is not None:
         if new.choice not in FILLING:
-            slots.vacate(s, old.id)
+            slots.vacate(s, old.id, now)
         elif not slots.hand_over(s, old.id, new.id):
             new.surplus = not slots.fill(s, new.pair_id, new.annotator, new.id, now)
     if new.choice == "flag" and old.choice != "flag":  # the same flag again changes nothing

@@ -72,6 +72,7 @@ def next_pairs(
         return {"pairs": [], "progress": standing.told, "closed": closed}
     with database.write() as s:
         slots.lock_annotator(s, project_id, annotator)
+        slots.drop_lapsed(s, project_id, now)
         held = _renew_open(s, project_id, annotator, now)
         wanted = [each for each in held if each.id not in exclude][:count]
         num_free = standing.num_free - sum(each.purpose == "label" for each in held)
@@ -243,7 +244,7 @@ def _store(s: Session, vote: Vote, showing: Selection, now: datetime) -> str:
         if vote.choice in FILLING:
             vote.surplus = not slots.fill(s, vote.pair_id, vote.annotator, vote.id, now)
         else:
-            slots.free(s, vote.pair_id, vote.annotator)
+            slots.free(s, vote.pair_id, vote.annotator, now)
     if vote.choice == "flag":
         votes.set_pair_status(s, vote.pair_id, "paused")
     showings.close_for_pair(s, vote.pair_id, vote.annotator, now)

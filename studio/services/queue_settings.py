@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from db import audit, checks, projects, slots
-from db.models import STRATEGIES
+from db.models import STRATEGIES, utc_now
 from studio.services.errors import NotFound, UsageError
 from studio.services.projects import MAX_WANTED_VOTES, is_storable
 from studio.services.rendering import render_markdown
 from studio.services.vote_form import MAX_COMMENT, SKIP_REASONS
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.orm import Session
 
     from db.engine import Database
@@ -81,6 +83,7 @@ def update(
     wanted_votes: int | None = None,
     reasons: Sequence[str] | None = None,
     aspects: Sequence[str] | None = None,
+    now: datetime | None = None,
 ) -> QueueSettings:
     """Change what is given; all of it or, where something is wrong, none."""
     with database.write() as s:
@@ -107,21 +110,23 @@ def update(
             audit.record(s, actor, "queue", "project", project_id, **changed)
         settings = _settings(s, project)
     if "wanted_votes" in changed:
-        set_slots(database, project_id)
+        set_slots(database, project_id, now)
     return settings
 
 
-def set_slots(database: Database, project_id: int) -> None:
+def set_slots(database: Database, project_id: int, now: datetime | None = None) -> None:
     """Open or close slots until every pair in the queue has as many as votes are wanted.
 
     In steps of some thousand pairs, so that people go on voting meanwhile. A slot that is filled
-    or leased stays.
+    or that somebody holds stays; if they do not vote, it goes when it is given back or lapses.
     """
     last = 0
     while True:
         with database.write() as s:
             project = _find(s, project_id)
-            next_last = slots.resize(s, project_id, project.wanted_votes, last, PAIRS_AT_ONCE)
+            next_last = slots.resize(
+                s, project_id, project.wanted_votes, last, PAIRS_AT_ONCE, now or utc_now()
+            )
         if next_last is None:
             return
         last = next_last
