@@ -46,7 +46,8 @@ def evaluate_pairs(
     Args:
         rewards_a, rewards_b: [B], in the order of `pairs`.
         manifest: of the checkpoint, for `calibration_scale` and the baselines' directions that
-            were learned on its training pairs (`baselines`); may be empty.
+            were learned on its training pairs (`baselines`); may be empty. Where pairs are judged
+            by different heads (folds), both may be given for each pair: [B].
         seed: of the bootstrap.
 
     Returns:
@@ -60,7 +61,7 @@ def evaluate_pairs(
     if not pairs:
         raise TrainingDataError("There is no pair to evaluate on; give at least one judged pair.")
     margin = np.asarray(rewards_a, dtype=float) - np.asarray(rewards_b, dtype=float)
-    scale = float(manifest.get("calibration_scale", 1.0))
+    scale = np.asarray(manifest.get("calibration_scale", 1.0), dtype=float)
     target = np.array([p.target for p in pairs])
     p_a = sigmoid(scale * margin)
     decided = target != 0.5
@@ -221,21 +222,26 @@ def _baselines(
     target: np.ndarray,
     decided: np.ndarray,
     cluster: PromptBootstrap,
-    learned: dict[str, str],
+    learned: dict[str, str] | Sequence[dict[str, str]],
 ) -> dict[str, Any]:
-    """Accuracy of the length-only and the majority rule, directions learned on training pairs."""
+    """Accuracy of the length-only and the majority rule, directions learned on training pairs.
+
+    Of directions that differ by pair, the one that most pairs have names the rule.
+    """
     import numpy as np
 
+    each = [learned] * len(pairs) if isinstance(learned, dict) else list(learned)
     figures: dict[str, Any] = {"length_only_accuracy": None, "majority_accuracy": None}
-    if "length" in learned:
-        sign = 1 if learned["length"] == "longer" else -1
+    if all("length" in one for one in each):
+        sign = np.array([1 if one["length"] == "longer" else -1 for one in each])
         by_length = _correct(sign * _lengths(pairs), target)
         figures["length_only_accuracy"] = _mean(by_length, decided)
         figures["length_only_accuracy_ci"] = cluster.interval(by_length, decided)
-        figures["length_only_rule"] = f"the {learned['length']} answer is better"
-    if "side" in learned:
-        sign = 1 if learned["side"] == "a" else -1
-        by_side = _correct(np.full(len(target), sign), target)
+        mostly = "longer" if sign.sum() >= 0 else "shorter"
+        figures["length_only_rule"] = f"the {mostly} answer is better"
+    if all("side" in one for one in each):
+        sign = np.array([1 if one["side"] == "a" else -1 for one in each])
+        by_side = _correct(sign, target)
         figures["majority_accuracy"] = _mean(by_side, decided)
     return figures
 

@@ -1,9 +1,9 @@
 """What a head says before an answer has ended: rewards of prefixes, and how often they are right.
 
 A token value read as *the reward if the answer went on as it has begun* should rank two answers
-long before their ends. `prefix_accuracy` measures it: each answer is cut after the same share of
-its tokens and the two prefixes are compared. Heads fitted to whole answers are near chance early
-on; the terms of the objective `token_coherent` are there to change that.
+long before their ends. The figure `prefix_accuracy` measures it: each answer is cut after the same
+share of its tokens and the two prefixes are compared. Heads fitted to whole answers are near chance
+early on; the terms of the objective `token_coherent` are there to change that.
 """
 
 from __future__ import annotations
@@ -56,15 +56,14 @@ def prefix_correct(
     return 0.5 + 0.5 * np.sign(margin) * np.sign(target - 0.5)[:, None]
 
 
-def prefix_accuracy(
-    head: RewardHead,
-    states_a: Sequence[np.ndarray],
-    states_b: Sequence[np.ndarray],
-    target: np.ndarray,
-) -> dict[str, float]:
-    """Accuracy of prefixes by share ("0.5": half of each answer); pairs with a winner only."""
+def by_share(correct: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """Accuracy of prefixes by share ("0.5": half of each answer); pairs with a winner only.
+
+    Args:
+        correct: float64 [B, len(SHARES)], from `prefix_correct`.
+    """
     decided = target != 0.5
     if not decided.any():
         return {}
-    correct = prefix_correct(head, states_a, states_b, target)[decided].mean(axis=0)
-    return {str(share): float(value) for share, value in zip(SHARES, correct, strict=True)}
+    shares = correct[decided].mean(axis=0)
+    return {str(share): float(value) for share, value in zip(SHARES, shares, strict=True)}

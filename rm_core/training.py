@@ -10,16 +10,17 @@ fraction of a second. The same pairs, config and features give the same head to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rm_core.backbone import BackboneInfo
+from rm_core.candidates import Best, best_candidate
 from rm_core.config import TrainConfig
 from rm_core.encoding import EncodeProgress, EncodeReport, encode_missing
 from rm_core.errors import FeatureStoreError, Stopped, TrainingDataError
 from rm_core.features import FeatureStore
-from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
+from rm_core.fitting import PairFeatures, Recipe
 from rm_core.heads import Readout, RewardHead
 from rm_core.pairs import PreferencePair
 from rm_core.uncertainty import Posterior
@@ -39,6 +40,11 @@ class Hooks:
     on_progress: Callable[[int, int], None] = lambda done, total: None
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None
     should_stop: Callable[[], bool] = lambda: False
+
+    def stop_if_asked(self) -> None:
+        """Between two fits."""
+        if self.should_stop():
+            raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
 
 
 @dataclass(frozen=True)
@@ -110,19 +116,28 @@ def train(
     data = _split(encoded, config, report)
 
     hooks.on_stage("fitting")
-    fit, features, candidates = _fit_candidates(data, layers, info, store, config, hooks)
-    chosen = min(candidates, key=lambda c: c.choice.log_loss)
-    fitted = Fitted.of(fit, chosen)
+    by_folds = data.evaluation == "cross-validation"
+    features = _layers(data.train, layers, info, store, config)
+    # Folds choose among all layers again; otherwise one layer's features are held at a time.
+    at_layers = list(features) if by_folds else features
+    best = _fit_candidates(data.train, at_layers, len(layers), config, hooks)
+    fitted = Fitted.of(best.fit, best.candidate)
 
     hooks.on_stage("evaluating")
-    if data.evaluation == "heldout":
-        heldout = load_features(data.heldout, chosen.layer, info, store, config)
-        head, metrics = validate_heldout(
-            fitted, features, data.heldout, heldout, config.seed, hooks.on_metrics
+    if by_folds:
+        head, metrics = validate_by_folds(
+            fitted,
+            list(at_layers),
+            _recipes(config),
+            config.num_folds,
+            config.seed,
+            hooks.on_metrics,
+            hooks.stop_if_asked,
         )
     else:
-        head, metrics = validate_by_folds(
-            fitted, features, config.num_folds, config.seed, hooks.on_metrics
+        heldout = load_features(data.heldout, best.candidate.layer, info, store, config)
+        head, metrics = validate_heldout(
+            fitted, best.features, data.heldout, heldout, config.seed, hooks.on_metrics
         )
     unseen_logits = metrics.pop(UNSEEN)
     metrics |= _figures_of_the_fit(fitted, config) | {
@@ -133,7 +148,7 @@ def train(
         "left_out": data.left_out,
         "encoding": _encoding_figures(report),
     }
-    described = [c.as_dict() | {"chosen": c is chosen} for c in candidates]
+    described = [c.as_dict() | {"chosen": c is best.candidate} for c in best.compared]
     manifest = _manifest(head, fitted, info, config, metrics, described)
     return TrainResult(head, metrics, described, manifest, unseen_logits, fitted.posterior)
 
@@ -297,37 +312,41 @@ def recipe_for(config: TrainConfig, readout: Readout) -> Recipe:
     )
 
 
-def _fit_candidates(
-    data: _Data,
+def _recipes(config: TrainConfig) -> list[Recipe]:
+    return [recipe_for(config, readout) for readout in config.candidate_readouts()]
+
+
+def _layers(
+    pairs: list[PreferencePair],
     layers: list[int],
     info: BackboneInfo,
     store: FeatureStore,
     config: TrainConfig,
-    hooks: Hooks,
-) -> tuple[Fit, PairFeatures, list[Candidate]]:
-    """Every layer and readout with its left-out figures, on training pairs alone.
-
-    Returns:
-        The best candidate's fit and features (the others' are let go) and all candidates.
-    """
-    best: tuple[Fit, PairFeatures] | None = None
-    candidates: list[Candidate] = []
-    recipes = [recipe_for(config, readout) for readout in config.candidate_readouts()]
-    total = len(layers) * len(recipes)
+) -> Iterator[PairFeatures]:
+    """The pairs' features at one candidate layer after the other."""
     for layer in layers:
-        features = load_features(data.train, layer, info, store, config)
-        for recipe in recipes:
-            if hooks.should_stop():
-                raise Stopped("The run was stopped while it fitted; what is encoded is kept.")
-            fit = Fit.of(data.train, features, recipe)
-            # Penalties of neighbours are neighbours: the search begins where the last one ended.
-            candidate = fit.candidate(candidates[-1].choice.penalty if candidates else 1.0)
-            if all(candidate.choice.log_loss < c.choice.log_loss for c in candidates):
-                best = (fit, features)
-            candidates.append(candidate)
-            hooks.on_progress(len(candidates), total)
-    assert best is not None
-    return *best, candidates
+        yield load_features(pairs, layer, info, store, config)
+
+
+def _fit_candidates(
+    pairs: list[PreferencePair],
+    features: Iterable[PairFeatures],
+    num_layers: int,
+    config: TrainConfig,
+    hooks: Hooks,
+) -> Best:
+    """Every layer and readout with its left-out figures, on training pairs alone."""
+    recipes = _recipes(config)
+    total = num_layers * len(recipes)
+
+    def before_each(done: int) -> None:
+        hooks.stop_if_asked()
+        if done:
+            hooks.on_progress(done, total)
+
+    best = best_candidate(pairs, features, recipes, before_each)
+    hooks.on_progress(total, total)
+    return best
 
 
 def _encoding_figures(report: EncodeReport) -> dict[str, Any]:

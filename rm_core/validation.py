@@ -11,16 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rm_core.evaluation import (
-    PromptBootstrap,
-    cross_validated,
-    evaluate_pairs,
-    learn_baselines,
-)
-from rm_core.fitting import Candidate, Fit, PairFeatures
+from rm_core.candidates import best_candidate
+from rm_core.evaluation import PromptBootstrap, cross_validated, evaluate_pairs, learn_baselines
+from rm_core.fitting import Candidate, Fit, PairFeatures, Recipe
 from rm_core.heads import RewardHead
 from rm_core.pairs import PreferencePair
-from rm_core.prefixes import prefix_accuracy
+from rm_core.prefixes import by_share, prefix_correct
 from rm_core.solver import calibration_scale, mean_log_loss
 from rm_core.uncertainty import Posterior
 
@@ -56,11 +52,6 @@ class Fitted:
         has_one = self.fit.problem.link.has_threshold
         return self.candidate.choice.optimum.threshold if has_one else None
 
-    @property
-    def for_evaluation(self) -> dict[str, Any]:
-        """The part of the manifest that evaluation reads."""
-        return {"calibration_scale": self.calibration_scale, "baselines": self.baselines}
-
 
 def validate_heldout(
     fitted: Fitted,
@@ -86,88 +77,168 @@ def validate_heldout(
         on_metrics(step, _step_metrics(fitted.fit.pairs, features, head) | accuracy)
 
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
-    rewards_a = head.rewards(heldout_features.mean_a, heldout_features.end_a)
-    rewards_b = head.rewards(heldout_features.mean_b, heldout_features.end_b)
-    metrics = evaluate_pairs(heldout, rewards_a, rewards_b, fitted.for_evaluation, seed)
-    margin = rewards_a - rewards_b
-    metrics |= _of_the_posterior(fitted, heldout_features, margin, target)
-    metrics |= _of_ties(fitted, heldout, margin)
-    if heldout_features.states_a is not None and heldout_features.states_b is not None:
-        metrics["prefix_accuracy"] = prefix_accuracy(
-            head, heldout_features.states_a, heldout_features.states_b, target
-        )
-    return head, metrics | {UNSEEN: _unseen(heldout, fitted.calibration_scale * margin)}
-
-
-def _of_the_posterior(
-    fitted: Fitted, features: PairFeatures, margin: np.ndarray, target: np.ndarray
-) -> dict[str, float]:
-    """Log loss of probabilities with the head's own uncertainty averaged out."""
-    import numpy as np
-
-    variance = fitted.posterior.difference_variance(features.differences(fitted.fit.recipe.readout))
-    p = np.clip(fitted.posterior.probability(margin, variance), 1e-12, 1 - 1e-12)
-    loss = -(target * np.log(p) + (1 - target) * np.log(1 - p))
-    return {"log_loss_averaged": float(loss.mean()), "reward_std": float(np.sqrt(variance).mean())}
-
-
-def _of_ties(
-    fitted: Fitted, pairs: Sequence[PreferencePair], margin: np.ndarray
-) -> dict[str, float]:
-    """Log loss of the three outcomes under the fitted model of ties, beside their base rates'."""
-    import numpy as np
-
-    threshold = fitted.tie_threshold
-    if threshold is None:
-        return {}
-    target = np.array([p.target for p in pairs])
-    tie = np.array([p.tie_share for p in pairs])
-    loss = fitted.fit.problem.link.slopes(margin, target, tie, threshold).loss
-    share = float(np.clip(tie.mean(), 1e-12, 1 - 1e-12))
-    chance = -share * np.log(share) - (1 - share) * np.log((1 - share) / 2)
-    return {"three_way_log_loss": float(loss.mean()), "three_way_chance": float(chance)}
+    judged = _Judged.by(fitted, head, heldout, heldout_features)
+    return head, judged.figures(heldout, seed)
 
 
 def validate_by_folds(
-    fitted: Fitted, features: PairFeatures, num_folds: int, seed: int, on_metrics: OnMetrics
+    fitted: Fitted,
+    layers: Sequence[PairFeatures],
+    recipes: Sequence[Recipe],
+    num_folds: int,
+    seed: int,
+    on_metrics: OnMetrics,
+    before_each: Callable[[], None] = lambda: None,
 ) -> tuple[RewardHead, dict[str, Any]]:
     """Fit on all pairs; the figures come from folds of whole prompts.
 
-    Layer and readout were chosen on all pairs; penalty, calibration and weights are chosen anew in
-    every fold.
+    Every fold does all that the run did, on its own pairs: it compares the candidates, chooses
+    layer, readout and penalty, and learns calibration, baselines and posterior. The figures are
+    thus of the procedure, its choice among candidates included, and no pair has a say in the head
+    that judges it.
+
+    Args:
+        layers: features of `fitted.fit.pairs` at every candidate layer.
+        recipes: the candidate readouts.
+        before_each: called before every candidate's fit; may raise to stop.
     """
     import numpy as np
 
     pairs = fitted.fit.pairs
     target = np.array([p.target for p in pairs])
-    folds: list[tuple[np.ndarray, list[np.ndarray]]] = []  # test rows, margins at every step
-    margins = np.zeros(len(pairs))
+    folds: list[tuple[np.ndarray, list[np.ndarray], _Judged]] = []
 
     def fold(train_rows: np.ndarray, test_rows: np.ndarray) -> None:
-        some = np.flatnonzero(train_rows)
-        fit = Fit.of([pairs[int(i)] for i in some], features.take(some), fitted.fit.recipe)
-        choice = fit.choose()
-        rest = features.take(np.flatnonzero(test_rows))
+        some, rest = np.flatnonzero(train_rows), np.flatnonzero(test_rows)
+        best = best_candidate(
+            [pairs[int(i)] for i in some],
+            (features.take(some) for features in layers),
+            recipes,
+            lambda _: before_each(),
+        )
+        at_layer = next(f for f in layers if f.layer == best.candidate.layer).take(rest)
         trail: list[np.ndarray] = []
-        fit.refit(choice.penalty, lambda _, head: trail.append(rest.margins(head)))
-        folds.append((test_rows, trail))
-        scale = calibration_scale(choice.left_out, fit.outcome.target, fit.outcome.weight)
-        margins[test_rows] = scale * trail[-1]
+        head = best.fit.refit(
+            best.candidate.choice.penalty, lambda _, head: trail.append(at_layer.margins(head))
+        )
+        of_fold = Fitted.of(best.fit, best.candidate)
+        judged = _Judged.by(of_fold, head, [pairs[int(i)] for i in rest], at_layer)
+        folds.append((rest, trail, judged))
 
     cross_validated(fitted.fit.outcome.group, num_folds, fold)
-
     prompts = PromptBootstrap([p.group for p in pairs], seed)
+    own = next(f for f in layers if f.layer == fitted.candidate.layer)
 
     def report(step: int, head: RewardHead) -> None:
         at_step = np.zeros(len(pairs))
-        for rows, trail in folds:
+        for rows, trail, _ in folds:
             at_step[rows] = trail[min(step, len(trail) - 1)]
-        on_metrics(step, _step_metrics(pairs, features, head) | _accuracy(at_step, target, prompts))
+        on_metrics(step, _step_metrics(pairs, own, head) | _accuracy(at_step, target, prompts))
 
     head = fitted.fit.refit(fitted.candidate.choice.penalty, report)
-    calibrated = fitted.for_evaluation | {"calibration_scale": 1.0}  # folds are scaled already
-    metrics = evaluate_pairs(pairs, margins, np.zeros(len(pairs)), calibrated, seed)
-    return head, metrics | {"num_folds": len(folds), UNSEEN: _unseen(pairs, margins)}
+    judged = _Judged.joined([rows for rows, _, _ in folds], [each for _, _, each in folds])
+    return head, judged.figures(pairs, seed) | {"num_folds": len(folds)}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What heads say of pairs whose prompts they never saw, pair by pair.
+
+    Attributes:
+        margin: float64 [B], r_a - r_b in reward units.
+        scale: float64 [B], the calibration of the head that judged each pair.
+        variance: float64 [B], of the margin, and `averaged`, P(a better) with it averaged out.
+        baselines: [B], what the rules without a model learned from that head's training pairs.
+        tie_loss: float64 [B], loss of the three outcomes; None without a model of ties.
+        prefixes: float64 [B, shares], how right the rewards of prefixes are; None without states.
+    """
+
+    margin: np.ndarray
+    scale: np.ndarray
+    variance: np.ndarray
+    averaged: np.ndarray
+    baselines: list[dict[str, str]]
+    tie_loss: np.ndarray | None
+    prefixes: np.ndarray | None
+
+    @classmethod
+    def by(
+        cls,
+        fitted: Fitted,
+        head: RewardHead,
+        pairs: Sequence[PreferencePair],
+        features: PairFeatures,
+    ) -> _Judged:
+        """One head's judgement."""
+        import numpy as np
+
+        margin = features.margins(head)
+        variance = fitted.posterior.difference_variance(features.differences(head.readout))
+        target = np.array([p.target for p in pairs])
+        threshold, tie_loss, prefixes = fitted.tie_threshold, None, None
+        if threshold is not None:
+            tie = np.array([p.tie_share for p in pairs])
+            tie_loss = fitted.fit.problem.link.slopes(margin, target, tie, threshold).loss
+        if features.states_a is not None and features.states_b is not None:
+            prefixes = prefix_correct(head, features.states_a, features.states_b, target)
+        return cls(
+            margin,
+            np.full(len(pairs), fitted.calibration_scale),
+            variance,
+            fitted.posterior.probability(margin, variance),
+            [fitted.baselines] * len(pairs),
+            tie_loss,
+            prefixes,
+        )
+
+    @classmethod
+    def joined(cls, rows: Sequence[np.ndarray], parts: Sequence[_Judged]) -> _Judged:
+        """The judgements of folds in the order of all pairs; `rows` says where each stands."""
+        import numpy as np
+
+        order = np.argsort(np.concatenate(rows))
+
+        def all_of(name: str) -> Any:
+            values = [getattr(part, name) for part in parts]
+            return None if any(v is None for v in values) else np.concatenate(values)[order]
+
+        learned = [each for part in parts for each in part.baselines]
+        return cls(
+            all_of("margin"),
+            all_of("scale"),
+            all_of("variance"),
+            all_of("averaged"),
+            [learned[i] for i in order],
+            all_of("tie_loss"),
+            all_of("prefixes"),
+        )
+
+    def figures(self, pairs: Sequence[PreferencePair], seed: int) -> dict[str, Any]:
+        """All figures, the same ones however the pairs were kept unseen."""
+        import numpy as np
+
+        target = np.array([p.target for p in pairs])
+        manifest = {"calibration_scale": self.scale, "baselines": self.baselines}
+        metrics = evaluate_pairs(pairs, self.margin, np.zeros(len(pairs)), manifest, seed)
+        p = np.clip(self.averaged, 1e-12, 1 - 1e-12)
+        loss = -(target * np.log(p) + (1 - target) * np.log(1 - p))
+        metrics["log_loss_averaged"] = float(loss.mean())
+        metrics["reward_std"] = float(np.sqrt(self.variance).mean())
+        if self.tie_loss is not None:
+            metrics["three_way_log_loss"] = float(self.tie_loss.mean())
+            metrics["three_way_chance"] = _three_way_chance(pairs)
+        if self.prefixes is not None:
+            metrics["prefix_accuracy"] = by_share(self.prefixes, target)
+        return metrics | {UNSEEN: _unseen(pairs, self.scale * self.margin)}
+
+
+def _three_way_chance(pairs: Sequence[PreferencePair]) -> float:
+    """Log loss of the base rates: of ties, and of either side winning."""
+    import numpy as np
+
+    tie = np.array([p.tie_share for p in pairs])
+    share = float(np.clip(tie.mean(), 1e-12, 1 - 1e-12))
+    return float(-share * np.log(share) - (1 - share) * np.log((1 - share) / 2))
 
 
 def _unseen(pairs: Sequence[PreferencePair], logits: np.ndarray) -> dict[str, float]:
