@@ -15,7 +15,8 @@ function revealed({ reveal }) {
   if (!reveal?.left && !reveal?.right) return null;
   const [left, right] = [reveal.left || "an unnamed source", reveal.right || "an unnamed source"];
   return h("span", { class: "rs-reveal", title: `Left was from ${left}, right from ${right}` },
-    h("span", {}, "Left was from "), h("b", {}, left), h("span", {}, ", right from "), h("b", {}, right));
+    h("span", { class: "rs-narrow" }, "Top: "), h("span", { class: "rs-wide" }, "Left was from "), h("b", {}, left),
+    h("span", { class: "rs-narrow" }, " · bottom: "), h("span", { class: "rs-wide" }, ", right from "), h("b", {}, right));
 }
 
 // Worth more than one line: what was kept otherwise than it was given.
