@@ -47,6 +47,14 @@ def prompt_group(prompt: list[Message]) -> str:
     return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
 
 
+def split_of(prompt: list[Message], share: float = 0.2) -> Literal["train", "heldout"]:
+    """Which split a prompt's pairs belong to: "heldout" for about `share` of prompts, by hash.
+
+    The same for every pair of a prompt, in every file and at any time.
+    """
+    return "heldout" if int(prompt_group(prompt)[:8], 16) < share * 16**8 else "train"
+
+
 def from_chosen(
     pair_id: str,
     prompt: list[Message],

@@ -97,7 +97,7 @@ def train(
         should_stop: asked before every forward and between stages.
 
     Raises:
-        TrainingDataError: too few pairs, or nothing but ties.
+        TrainingDataError: too few pairs, nothing but ties, or a prompt with pairs in both splits.
         BackboneError: something has to be encoded and the backbone cannot be loaded.
         Stopped: `should_stop` said so; what was encoded is kept.
     """
@@ -107,6 +107,7 @@ def train(
     if should_stop is not None:
         hooks.should_stop = should_stop
     _check_enough(pairs)
+    _check_apart(pairs)
     layers = config.candidate_layers(info)
 
     hooks.on_stage("encoding")
@@ -187,6 +188,21 @@ def _check_enough(pairs: Sequence[PreferencePair]) -> None:
         raise TrainingDataError(
             f"All {len(pairs)} judged pairs are ties, which say nothing of what is better; judge "
             "pairs with a winner."
+        )
+
+
+def _check_apart(pairs: Sequence[PreferencePair]) -> None:
+    """A held-out pair whose prompt is trained on is not unseen."""
+    trained = {p.group for p in pairs if p.split != "heldout"}
+    heldout = [p for p in pairs if p.split == "heldout"]
+    seen = [p for p in heldout if p.group in trained]
+    if seen:
+        prompts = len({p.group for p in seen})
+        raise TrainingDataError(
+            f"{len(seen)} of {len(heldout)} held-out pairs are of {prompts} "
+            f"prompt{'' if prompts == 1 else 's'} that other pairs train on, so their figures "
+            "would be too good; give all pairs of a prompt (PreferencePair.group) one split, as "
+            "rm_core.pairs.split_of does."
         )
 
 

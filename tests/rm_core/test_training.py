@@ -18,7 +18,7 @@ from rm_core.config import TrainConfig
 from rm_core.errors import AnswerError, CheckpointError, Stopped, TrainingDataError
 from rm_core.features import FeatureStore
 from rm_core.model_card import model_card
-from rm_core.pairs import prompt_group
+from rm_core.pairs import prompt_group, split_of
 from rm_core.scoring import RewardModel
 from rm_core.training import TrainResult, train
 from tests.rm_core.conftest import planted_pairs
@@ -174,6 +174,22 @@ def test_too_little_to_learn_from_is_said_plainly(
 ) -> None:
     with pytest.raises(TrainingDataError, match=message):
         run(info, shared_store, pairs)
+
+
+def test_a_prompt_in_both_splits_is_refused_with_counts(
+    info: BackboneInfo, shared_store: FeatureStore
+) -> None:
+    pairs = planted_pairs(60, heldout_every=3)
+    again = [replace(pairs[0], pair_id="again", split="train")]
+    with pytest.raises(TrainingDataError, match=r"1 of 20 held-out pairs are of 1 prompt that"):
+        run(info, shared_store, pairs + again)
+
+
+def test_a_prompt_s_split_is_the_same_for_every_pair_and_about_a_fifth_is_held_out() -> None:
+    prompts = [[{"role": "user", "content": f"Question {i}?"}] for i in range(500)]
+    held = [split_of(p) == "heldout" for p in prompts]
+    assert 75 <= sum(held) <= 125
+    assert held == [split_of(json.loads(json.dumps(p))) == "heldout" for p in prompts]
 
 
 def test_pairs_with_a_refused_answer_are_left_out_and_counted(
