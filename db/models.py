@@ -495,6 +495,7 @@ class TrainingRun(Base):
     stage: Mapped[str | None]
     progress_done: Mapped[int | None] = mapped_column(sa.BigInteger)
     progress_total: Mapped[int | None] = mapped_column(sa.BigInteger)
+    eta_at: Mapped[datetime | None]  # when the stage should end, by the pace measured so far
     device: Mapped[str | None]
     error: Mapped[str | None]
     log_path: Mapped[str | None]
@@ -524,7 +525,19 @@ class Checkpoint(Base):
     created_at: Mapped[datetime] = mapped_column(default=utc_now)
     promoted_at: Mapped[datetime | None]
     retired_at: Mapped[datetime | None]
+    thinned_at: Mapped[datetime | None]  # when its files were deleted, to make room
     promotion: Mapped[dict[str, Any]] = mapped_column(default=dict)  # why it was promoted, or not
+
+
+class Installation(Base):
+    """The data directory that holds the files which the rows name; there is one row at most."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    data_id: Mapped[str]  # as in the directory's own file
+    place: Mapped[str]  # machine and path, for people
+    since: Mapped[datetime] = mapped_column(default=utc_now)
 
 
 class AuditEvent(Base):

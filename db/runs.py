@@ -90,13 +90,13 @@ def mark_running(s: Session, run_id: int, pid: int, pid_started: str, device: st
 
 def heartbeat(
     s: Session, run_id: int, *, stage: str | None = None, done: int | None = None,
-    total: int | None = None, device: str | None = None,
+    total: int | None = None, eta_at: datetime | None = None, device: str | None = None,
 ) -> str:  # fmt: skip
     """Tell that the job is alive and how far it is; returns the run's status to act on."""
     values: dict[str, Any] = {}
     if stage is not None:  # a new stage starts its own count
-        values = {"stage": stage, "progress_done": None, "progress_total": None}
-    given = {"progress_done": done, "progress_total": total, "device": device}
+        values = {"stage": stage, "progress_done": None, "progress_total": None, "eta_at": None}
+    given = {"progress_done": done, "progress_total": total, "eta_at": eta_at, "device": device}
     values |= {name: value for name, value in given.items() if value is not None}
     _move(s, run_id, STARTED, heartbeat_at=utc_now(), **values)
     return s.scalars(select(TrainingRun.status).where(TrainingRun.id == run_id)).one()

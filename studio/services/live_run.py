@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 WRITE_EVERY_S = 0.5
 HEARTBEAT_EVERY_S = 2.0
 LOG_PROGRESS_EVERY_S = 10.0
+MEASURE_S = 3.0  # at least, before a pace says when the stage ends
 
 
 class RunStopped(Exception):
@@ -54,6 +56,9 @@ class LiveRun:
         self._closing = threading.Event()
         self._written_at = 0.0
         self._logged_at = 0.0
+        self._pace_from: tuple[int, float] | None = (
+            None  # done, and when, at the stage's first word
+        )
         self._thread = threading.Thread(target=self._write_regularly, name="live-run", daemon=True)
 
     def __enter__(self) -> Self:
@@ -74,7 +79,9 @@ class LiveRun:
         """Enter a stage; its progress starts anew, and the page hears of it at once."""
         log.info("%s", name)
         with self._lock:
-            self._news = {**self._news, "stage": name, "done": None, "total": None}
+            stood = {"stage": name, "done": None, "total": None, "eta_at": None}
+            self._news = {**self._news, **stood}
+            self._pace_from = None
         self.flush()
 
     def device(self, name: str) -> None:
@@ -82,11 +89,25 @@ class LiveRun:
             self._news["device"] = name
 
     def progress(self, done: int, total: int) -> None:
+        """Say how far the stage is; its first word begins the measuring of its pace.
+
+        What went before, such as loading a backbone, is not in the time left.
+        """
         with self._lock:
-            self._news.update(done=done, total=total)
+            self._news.update(done=done, total=total, eta_at=self._eta_at(done, total))
         if time.monotonic() - self._logged_at > LOG_PROGRESS_EVERY_S:
             self._logged_at = time.monotonic()
             log.info("%d of %d", done, total)
+
+    def _eta_at(self, done: int, total: int) -> datetime | None:
+        now = time.monotonic()
+        if self._pace_from is None or done < self._pace_from[0]:
+            self._pace_from = (done, now)
+        done_first, since = self._pace_from
+        if done == done_first or now - since < MEASURE_S:
+            return None
+        left_s = (now - since) * (total - done) / (done - done_first)
+        return datetime.now(UTC) + timedelta(seconds=left_s)
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add one step of the curves."""

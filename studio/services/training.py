@@ -172,15 +172,8 @@ def describe_run(run: TrainingRun) -> dict[str, Any]:
     elapsed_s = ((run.finished_at or datetime.now(UTC)) - begin).total_seconds()
     done, total = run.progress_done, run.progress_total
     eta_s = None
-    # Early on, loading the backbone weighs too much in what has elapsed.
-    if (
-        run.stage == "encoding"
-        and run.status == "running"
-        and done
-        and total
-        and done / total > 0.04
-    ):
-        eta_s = elapsed_s * (total - done) / done
+    if run.eta_at is not None and run.status == "running":
+        eta_s = max(0.0, (run.eta_at - datetime.now(UTC)).total_seconds())
     return {
         "id": run.id,
         "kind": run.kind,

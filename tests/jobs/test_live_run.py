@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +42,33 @@ def test_a_new_stage_starts_its_progress_anew(judged_workspace: Workspace, run_i
         live.stage("fitting")
     run = training.run_status(judged_workspace.database, run_id)
     assert (run["stage"], run["done"], run["total"]) == ("fitting", None, None)
+
+
+def test_the_time_left_is_by_the_pace_of_the_stage_and_not_of_what_went_before(
+    judged_workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=500.0)  # loading the backbone took its time
+    monkeypatch.setattr(
+        "studio.services.live_run.time", SimpleNamespace(monotonic=lambda: clock.now)
+    )
+
+    def left_s() -> float | None:
+        live.flush()
+        left: float | None = training.run_status(judged_workspace.database, run_id)["eta_s"]
+        return left
+
+    with LiveRun(judged_workspace.database, run_id) as live:
+        live.stage("encoding")
+        live.progress(40, 240)  # an encoding that goes on counts what is done already
+        assert left_s() is None
+        clock.now += 1
+        live.progress(45, 240)
+        assert left_s() is None  # too early to tell
+        clock.now += 9
+        live.progress(90, 240)
+        assert left_s() == pytest.approx(30, abs=2)
+        live.stage("fitting")
+        assert left_s() is None
 
 
 def test_a_cancel_reaches_a_job_that_says_nothing(
