@@ -1,28 +1,32 @@
 """Held-out accuracy over many splits: this core beside TRL's frozen head and the seed's loss.
 
-    python benchmarks/bench_accuracy.py --data TRAIN.jsonl.gz TEST.jsonl.gz [--splits 10]
+    python benchmarks/bench_accuracy.py [--data TRAIN.jsonl.gz TEST.jsonl.gz] [--splits 10]
 
 All files are pooled and split anew by first user turn, `--train-pairs` for training, the rest for
 the test, `--splits` times. Everybody reads the same backbone and the same conversations:
 
-- *this core*: `rm_core.training.train` with its defaults; layer, readout and penalty are chosen on
-  the training pairs alone.
+- *this core*: `rm_core.training.train`; layer, readout and penalty are chosen on the training pairs
+  alone, once among its default layers and once among every third layer of the whole depth, since
+  the defaults came from earlier trials on this data.
 - *TRL*: its loss and optimizer on the last layer's end state (see rivals/trl_frozen.py), at its
   default learning rate, and with learning rate and number of epochs tuned on a fifth of the
   training pairs. Its own rendering would end in a newline after the end token, which costs it a
   point or two: it is spared that here.
-- *seed*: its per-token loss with AdamW, tuned the same way, scored at the end token; spared its
-  comparison of words with padding, where it would be worse.
+- *seed*: its per-token loss with AdamW, tuned the same way, scored at the end token. Mended where
+  it could only lose: words are not compared with padding, and the two end tokens are compared
+  with each other, wherever they stand.
 
-The interval of a mean over splits that share pairs is the corrected resampled t-interval (Nadeau &
-Bengio 2003); so is that of the paired differences. Answers are encoded once, into --store.
+Two intervals of each accuracy and of each paired difference to this core, both 95 %:
+`*_ci` is a bootstrap over conversations of what the heads said of pairs that they had not seen,
+averaged over the splits (other conversations, these training sets); `*_ci_other_training_sets` is
+the corrected resampled t-interval of Nadeau & Bengio (2003), which counts in that another training
+set would have been drawn, and is wide where tests are as large as training sets. Answers are
+encoded once, into --store.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import BACKBONES, HH_TEST, HH_TRAIN, SCRATCH, read_rows
 from record import record
 from rivals.seed_loop import MAX_TOKENS, first_difference
 from rivals.trl_frozen import Settings, on_features
@@ -43,6 +48,7 @@ from rm_core.features import FeatureStore
 from rm_core.pairs import PreferencePair, from_chosen
 from rm_core.training import load_features, train
 
+OURS, WHOLE_DEPTH = "this core, defaults", "this core, every third layer"
 RATES = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 EPOCHS = (1, 3, 10)
 
@@ -54,7 +60,7 @@ class Material:
     Attributes:
         end_difference: float32 [N, H], last layer, chosen minus rejected end state.
         token_difference: N arrays float32 [K, H], last layer, position by position from the first
-            that differs to the end of the shorter answer.
+            that differs to the end of the shorter answer, then end token against end token.
     """
 
     pairs: list[PreferencePair]
@@ -67,18 +73,17 @@ def read_pairs(files: Sequence[Path]) -> tuple[list[PreferencePair], np.ndarray]
     """The pairs of all files, and each one's conversation (its first user turn)."""
     pairs, firsts = [], []
     for file in files:
-        with gzip.open(file, "rt", encoding="utf-8") as lines:
-            for row in map(json.loads, lines):
-                if row["chosen"] == row["rejected"]:
-                    continue
-                pairs.append(
-                    from_chosen(
-                        f"{file.name}/{row['id']}", row["prompt"], row["chosen"], row["rejected"]
-                    )
-                )
-                turns = [turn for turn in row["prompt"] if turn["role"] == "user"]
-                firsts.append(turns[0]["content"] if turns else "")
+        for row in read_rows(file):
+            name = f"{file.name}/{row['id']}"
+            pairs.append(from_chosen(name, row["prompt"], row["chosen"], row["rejected"]))
+            turns = [turn for turn in row["prompt"] if turn["role"] == "user"]
+            firsts.append(turns[0]["content"] if turns else "")
     return pairs, np.unique(firsts, return_inverse=True)[1]
+
+
+def whole_depth(info: BackboneInfo) -> list[int]:
+    """Every third layer."""
+    return list(range(3, info.num_layers + 1, 3))
 
 
 def chosen_first(pair: PreferencePair) -> tuple[Any, Any]:
@@ -92,7 +97,7 @@ def load_material(files: Sequence[Path], info: BackboneInfo, store: FeatureStore
 
     pairs, conversations = read_pairs(files)
     answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
-    layers = sorted({*TrainConfig().candidate_layers(info), info.num_layers})
+    layers = sorted({*TrainConfig().candidate_layers(info), *whole_depth(info), info.num_layers})
     for wanted, tokens in ((layers, False), ([info.num_layers], True)):
         encode_missing(
             store,
@@ -119,7 +124,9 @@ def load_material(files: Sequence[Path], info: BackboneInfo, store: FeatureStore
         begin = first_difference(*ids) or 0
         room = MAX_TOKENS - max(one.response_start for one in encoded)
         end = min(len(rows[0]), len(rows[1]), max(room, begin + 1))
-        differences.append(rows[0][begin:end] - rows[1][begin:end])
+        part = rows[0][begin:end] - rows[1][begin:end]
+        ends = rows[0][-1:] - rows[1][-1:]
+        differences.append(part if len(rows[0]) == len(rows[1]) else np.concatenate([part, ends]))
     return Material(pairs, conversations, sign[:, None] * (last.end_a - last.end_b), differences)
 
 
@@ -178,9 +185,24 @@ def tuned(make: Callable[[Settings], Contender], conversations: np.ndarray) -> C
     return margins
 
 
+def right(margins: np.ndarray) -> np.ndarray:
+    """1 where the chosen answer is ahead, ½ for equal rewards."""
+    return (margins > 0) + 0.5 * (margins == 0)
+
+
 def accuracy(margins: np.ndarray) -> float:
     """Of margins in favour of the chosen answer; equal rewards count a half."""
-    return float(((margins > 0) + 0.5 * (margins == 0)).mean())
+    return float(right(margins).mean())
+
+
+def over_conversations(scores: np.ndarray, conversations: np.ndarray) -> list[float]:
+    """95 % bootstrap interval of the mean of scores [splits, N], NaN where a pair was fitted."""
+    seen = ~np.isnan(scores)
+    count = np.bincount(conversations, seen.sum(axis=0))
+    total = np.bincount(conversations, np.nansum(scores, axis=0))
+    draws = np.random.default_rng(0).integers(0, len(count), (2000, len(count)))
+    means = total[draws].sum(axis=1) / count[draws].sum(axis=1)
+    return [float(each) for each in np.quantile(means, [0.025, 0.975])]
 
 
 def core(
@@ -217,6 +239,21 @@ def corrected_interval(values: np.ndarray, num_train: int, num_test: int) -> lis
     return [float(values.mean() - half), float(values.mean() + half)]
 
 
+def compared(
+    scores: dict[str, np.ndarray], name: str, material: Material, num_train: int
+) -> dict[str, Any]:
+    """A contender's accuracy, and how far it is behind this core's defaults, with intervals."""
+    num_test = len(material.pairs) - num_train
+    row: dict[str, Any] = {}
+    figures = {"accuracy": scores[name], "behind_this_core": scores[OURS] - scores[name]}
+    for figure, values in figures.items():
+        by_split = np.nanmean(values, axis=1)
+        row[figure] = float(by_split.mean())
+        row[f"{figure}_ci"] = over_conversations(values, material.conversations)
+        row[f"{figure}_ci_other_training_sets"] = corrected_interval(by_split, num_train, num_test)
+    return row
+
+
 def splits(conversations: np.ndarray, num_train: int, count: int) -> list[np.ndarray]:
     """Rows to train on, whole conversations at a time."""
     chosen = []
@@ -231,19 +268,22 @@ def splits(conversations: np.ndarray, num_train: int, count: int) -> list[np.nda
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--data", type=Path, nargs="+", default=[HH_TRAIN, HH_TEST])
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--train-pairs", type=int, default=1000)
-    parser.add_argument("--backbones", type=Path, default=Path("studio-data/backbones"))
-    parser.add_argument("--store", type=Path, default=Path("studio-data/bench-features.db"))
+    parser.add_argument("--backbones", type=Path, default=BACKBONES)
+    parser.add_argument("--store", type=Path, default=SCRATCH / "bench-features.db")
     options = parser.parse_args()
     info = prepare("embedded", options.backbones, print)
     store = FeatureStore(options.store)
     material = load_material(options.data, info, store)
     notes: list[dict[str, Any]] = []
+    deep_notes: list[dict[str, Any]] = []
+    deep = TrainConfig(layers=whole_depth(info))
     last = TrainConfig(layers=[info.num_layers], readouts=["last"])
     contenders: dict[str, Contender] = {
-        "this core, defaults": core(material, info, store, TrainConfig(), notes),
+        OURS: core(material, info, store, TrainConfig(), notes),
+        WHOLE_DEPTH: core(material, info, store, deep, deep_notes),
         "this core, last layer, readout last": core(material, info, store, last, []),
         "TRL frozen, tuned": tuned(lambda s: trl(material, s), material.conversations),
         "TRL frozen, its defaults (3 epochs)": trl(material, Settings(num_epochs=3)),
@@ -251,25 +291,19 @@ def main() -> None:
         "seed's loss, AdamW tuned": tuned(lambda s: seed_loss(material, s), material.conversations),
     }
     rows = splits(material.conversations, options.train_pairs, options.splits)
-    found: dict[str, list[float]] = {name: [] for name in contenders}
+    scores = {name: np.full((len(rows), len(material.pairs)), np.nan) for name in contenders}
     for seed, training in enumerate(rows):
         test = np.setdiff1d(np.arange(len(material.pairs)), training)
         for name, contender in contenders.items():
-            found[name].append(accuracy(contender(training, seed)[test]))
-            print(f"split {seed}: {100 * found[name][-1]:5.1f} %  {name}", flush=True)
+            scores[name][seed, test] = right(contender(training, seed)[test])
+            mean = np.nanmean(scores[name][seed])
+            print(f"split {seed}: {100 * mean:5.1f} %  {name}", flush=True)
     num_train = int(np.mean([len(r) for r in rows]))
     num_test = len(material.pairs) - num_train
-    table = {}
-    ours = np.array(found["this core, defaults"])
-    for name, values in found.items():
-        got = np.array(values)
-        table[name] = {
-            "accuracy": float(got.mean()),
-            "accuracy_ci": corrected_interval(got, num_train, num_test),
-            "behind_this_core": float((ours - got).mean()),
-            "behind_this_core_ci": corrected_interval(ours - got, num_train, num_test),
-        }
-        print(f"{100 * got.mean():5.1f} %  behind {100 * (ours - got).mean():+5.1f}  {name}")
+    table = {name: compared(scores, name, material, num_train) for name in contenders}
+    for name, row in table.items():
+        print(f"{100 * row['accuracy']:5.1f} %  behind {100 * row['behind_this_core']:+5.1f} "
+              f"{row['behind_this_core_ci']}  {name}")  # fmt: skip
     record(
         "accuracy",
         {
@@ -281,6 +315,7 @@ def main() -> None:
             "core_ece": float(np.mean([note["ece"] for note in notes])),
             "core_ece_noise_floor": float(np.mean([note["ece_noise_floor"] for note in notes])),
             "core_choices": notes,
+            "core_choices_whole_depth": deep_notes,
         },
         "torch",
         "transformers",

@@ -1,14 +1,15 @@
 """Encode rate: this core beside the seed's way and Hugging Face's, same pairs, one run.
 
     python benchmarks/bench_encode.py [--pairs 48] [--data FILE.jsonl.gz] [--max-tokens 256]
-    python benchmarks/bench_encode.py --device cuda          # also bfloat16 features against fp32
+    python benchmarks/bench_encode.py --device cuda          # also the rate in bfloat16
 
 Every contender turns the same pairs (those that fit in --max-tokens) into hidden states of both
 answers in float32. They take turns, --rounds times; the medians count. `--clock cpu` counts this
 process's CPU seconds on one thread instead of the wall's: the choice for a machine that others use
 too, where two threads that wait for each other measure the neighbours.
 
-The states of the first pairs are compared with those of answers encoded one at a time. The share
+The states of the first pairs, in float32 and in bfloat16, are compared with those of answers
+encoded one at a time in float32. The share
 of the matrix-multiply rate is the layers' useful multiplications (attention left out) over the time
 times the rate of one product of a feed-forward layer's shape, measured in the same rounds. Prints a
 table and one JSON line, also written to benchmarks/results/.
@@ -20,18 +21,17 @@ import argparse
 import gzip
 import json
 import os
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from material import BACKBONES, HH_TRAIN
+from record import record
 from transformers import AutoModelForCausalLM
 
 from rm_core.backbone import BackboneInfo, choose_device, prepare
@@ -40,8 +40,6 @@ from rm_core.conversation import ConversationEncoder, EncodedAnswer
 from rm_core.encoding import Group, packs_of
 from rm_core.transformer import Backbone, load
 
-HERE = Path(__file__).parent
-DEMO = HERE.parent / "studio/demo/oasst.jsonl.gz"
 Pair = tuple[EncodedAnswer, EncodedAnswer]
 MATMUL = "one matrix product"
 
@@ -192,9 +190,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=48)
     parser.add_argument("--max-tokens", type=int, default=256)
-    parser.add_argument("--data", type=Path, default=DEMO)
+    parser.add_argument("--data", type=Path, default=HH_TRAIN)
     parser.add_argument("--backbone", default="embedded")
-    parser.add_argument("--backbones", type=Path, default=Path("studio-data/backbones"))
+    parser.add_argument("--backbones", type=Path, default=BACKBONES)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
@@ -209,11 +207,8 @@ def main() -> None:
     pairs = read_pairs(options.data, encoder, options.pairs, options.max_tokens)
     with torch.inference_mode():
         result = measure(Bench(info, pairs, options))
-    print(json.dumps(result))
     if not options.no_save:
-        (HERE / "results").mkdir(exist_ok=True)
-        name = f"encode_{options.data.name.partition('.')[0]}.json"
-        (HERE / "results" / name).write_text(json.dumps(result, indent=1) + "\n")
+        record(f"encode_{options.data.name.partition('.')[0]}", result, "torch", "transformers")
 
 
 def measure(bench: Bench) -> dict[str, Any]:
@@ -244,14 +239,9 @@ def measure(bench: Bench) -> dict[str, Any]:
             f"matmul rate   {contender.name}",
             flush=True,
         )
-    gaps = {"float32": bench.differences("float32")}
-    if bench.device != "cpu":
-        gaps["bfloat16"] = bench.differences("bfloat16")
+    gaps = {dtype: bench.differences(dtype) for dtype in ("float32", "bfloat16")}
     print("largest gap to answers encoded alone in float32:", gaps)
     return {
-        "benchmark": "encode",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
         "data": bench.options.data.name,
         "pairs": len(bench.pairs),
         "tokens": sum(map(len, bench.rows)),
@@ -259,24 +249,11 @@ def measure(bench: Bench) -> dict[str, Any]:
         "device": bench.device,
         "clock": bench.options.clock,
         "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
         "load_average_at_the_end": [round(x, 1) for x in os.getloadavg()],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
         "matmul_gflop_per_s": product,
         "contenders": figures,
         "largest_gap_to_answers_encoded_alone": gaps,
     }
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Is the heatmap true? What happens when the spans that it marks are taken out of the answer.
 
-    python benchmarks/bench_faithfulness.py --train hh_train.jsonl.gz --test hh_test.jsonl.gz
-        [--limit 120] [--train-limit 800] [--features features.db] [--backbones DIR]
+    python benchmarks/bench_faithfulness.py [--train hh_train.jsonl.gz --test hh_test.jsonl.gz]
+        [--limit 300] [--train-limit 1000] [--features features.db] [--backbones DIR]
 
 For every head (objective and readout, one layer) and reading of the heatmap, over held-out answers:
 
@@ -20,11 +20,8 @@ bootstraps over prompts. Prints tables and one JSON line, kept in benchmarks/res
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
 import re
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import BACKBONES, HH_TEST, HH_TRAIN, SCRATCH, read_rows
 from record import record
 
 from rm_core.backbone import prepare
@@ -51,7 +49,9 @@ HEADS = [
     ("outcome", "mean"),
     ("outcome", "last"),
     ("token", "last"),
+    ("token", "mean"),
     ("token_coherent", "last"),
+    ("token_coherent", "mean"),
 ]
 READINGS = ("contribution", "change", "value")
 SHARE = 1 / 7
@@ -76,11 +76,6 @@ class Case:
         return self.words[first][0], self.words[first + self.width - 1][1]
 
 
-def rows_of(file: Path) -> list[dict[str, Any]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
 def words_of(text: str) -> list[Span]:
     return [match.span() for match in re.finditer(r"\s*\S+", text)]
 
@@ -89,12 +84,10 @@ def fitted_heads(
     options: argparse.Namespace, info: Any, layer: int
 ) -> dict[tuple[str, str], RewardHead]:
     """One head for each objective and readout, on the training file."""
-    rows = rows_of(options.train)
     pairs = [
         from_chosen(str(row["id"]), row["prompt"], row["chosen"], row["rejected"])
-        for row in rows
-        if row["chosen"] != row["rejected"]
-    ][: options.train_limit]
+        for row in read_rows(options.train)[: options.train_limit]
+    ]
     heads = {}
     with FeatureStore(options.features) as store:
         for objective, readout in HEADS:
@@ -302,7 +295,7 @@ def measure(
     heads: dict[tuple[str, str], RewardHead],
 ) -> tuple[list[dict[str, Any]], dict[str, int]]:  # fmt: skip
     draw = random.Random(0)
-    rows = rows_of(options.test)
+    rows = read_rows(options.test)
     draw.shuffle(rows)
     moved: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     aucs: dict[tuple[Any, ...], list[float]] = defaultdict(list)
@@ -339,13 +332,12 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--test", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=120, help="held-out answers")
-    parser.add_argument("--train-limit", type=int, default=800, help="training pairs")
-    scratch = Path(tempfile.gettempdir())
-    parser.add_argument("--features", type=Path, default=scratch / "faithfulness-features.db")
-    parser.add_argument("--backbones", type=Path, default=scratch / "faithfulness-backbones")
+    parser.add_argument("--train", type=Path, default=HH_TRAIN)
+    parser.add_argument("--test", type=Path, default=HH_TEST)
+    parser.add_argument("--limit", type=int, default=300, help="held-out answers")
+    parser.add_argument("--train-limit", type=int, default=1000, help="training pairs")
+    parser.add_argument("--features", type=Path, default=SCRATCH / "faithfulness-features.db")
+    parser.add_argument("--backbones", type=Path, default=BACKBONES)
     options = parser.parse_args()
     begin = time.perf_counter()
     info = prepare("embedded", options.backbones, print)

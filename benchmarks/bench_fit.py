@@ -276,9 +276,15 @@ def main() -> None:
         "one_fit": lambda: [one_fit(readout, options.repeats) for readout in ("mean", "mean+last")],
         "runs": lambda: whole_runs(options.repeats),
         "by_pairs": lambda: [growth(num, WIDTH) for num in (1000, 10_000, 100_000)],
-        "by_width": lambda: [growth(1215, width) for width in (1024, 2048, 4096)],
+        # Below 2 rows a feature the factor is Woodbury's, above it is the Gram matrix's.
+        "by_width": lambda: [
+            growth(num, width) for num in (1215, 10_000) for width in (1024, 2048, 4096)
+        ],
     }
-    result: dict[str, Any] = {"blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all")}
+    result: dict[str, Any] = {
+        "blas_threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
+        "load_average_at_the_start": [round(each, 1) for each in os.getloadavg()],
+    }
     for name, part in parts.items():
         if name not in (options.parts or parts):
             continue

@@ -1,7 +1,7 @@
 """Does choosing pairs beat drawing them? Replays judged pairs with their known labels.
 
-    python benchmarks/bench_selection.py --data hh_train.jsonl.gz --features hh_train.npz
-    python benchmarks/bench_selection.py --data hh_train.jsonl.gz        # encodes first: minutes
+    python benchmarks/bench_selection.py --features hh_train.npz
+    python benchmarks/bench_selection.py        # encodes first what --store lacks: minutes
 
 The pairs of the file are split by prompt: a quarter is held out to judge on, the rest is the pool.
 From the same first labels each strategy asks for --batch more at a time, as the studio does: a head
@@ -24,12 +24,12 @@ import gzip
 import json
 import statistics
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from material import BACKBONES, HH_TRAIN, SCRATCH
 from record import record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -58,11 +58,11 @@ class Replay:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="pairs, JSONL or .jsonl.gz")
+    parser.add_argument("--data", type=Path, default=HH_TRAIN, help="pairs, JSONL or .jsonl.gz")
     parser.add_argument("--features", type=Path, help="an .npz, see above")
     parser.add_argument("--layer", type=int, default=18)
-    parser.add_argument("--store", type=Path, default=Path(tempfile.gettempdir()) / "features.db")
-    parser.add_argument("--backbones", type=Path, default=Path(tempfile.gettempdir()) / "backbones")
+    parser.add_argument("--store", type=Path, default=SCRATCH / "bench-features.db")
+    parser.add_argument("--backbones", type=Path, default=BACKBONES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first", type=int, default=60, help="labels before the first choice")
     parser.add_argument("--batch", type=int, default=55)

@@ -1,10 +1,9 @@
 """From the click on Train to the new checkpoint on the page, stage by stage, in a real browser.
 
-    python benchmarks/bench_train_click.py --data-dir DIR [--project P] [--clicks 5]
+    python benchmarks/bench_train_click.py [--data-dir DIR] [--project P] [--clicks 5]
 
-DIR holds a project whose answers are all encoded, such as the 1,499 pairs of hh_train:
-
-    reward-studio import hh_train.jsonl.gz --project hh --encode --data-dir DIR
+DIR holds a project whose answers are all encoded. Without one, a directory is made for the occasion
+and the 1,499 pairs of hh_train are imported and encoded into it first, which takes minutes.
 
 The clock starts at the click in the page and ends when the page shows the checkpoint's heading. The
 stages between come from the run's row, which another process reads every ten milliseconds.
@@ -15,7 +14,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
+from benchmarks.material import HH_TRAIN  # noqa: E402
 from benchmarks.record import record  # noqa: E402
 from studio.services import projects, training, workspace  # noqa: E402
 from studio.settings import Settings  # noqa: E402
@@ -76,11 +78,23 @@ def one_click(page: Page, database: Any, project_id: int, number: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--project")
     parser.add_argument("--clicks", type=int, default=5)
     options = parser.parse_args()
-    settings = Settings.read({}, data_dir=options.data_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, options.data_dir or imported(Path(folder)))
+
+
+def imported(directory: Path) -> Path:
+    """A data directory with the pairs of hh_train, judged and encoded."""
+    command = [sys.executable, "-m", "studio.cli", "import", str(HH_TRAIN), "--project", "hh"]
+    subprocess.run([*command, "--encode", "--data-dir", str(directory)], check=True, cwd=ROOT)
+    return directory
+
+
+def measure(options: argparse.Namespace, directory: Path) -> None:
+    settings = Settings.read({}, data_dir=str(directory))
     database = workspace.open_database(settings)
     project = (
         projects.get(database, options.project)

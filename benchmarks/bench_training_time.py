@@ -1,38 +1,39 @@
 """Seconds from judged pairs to a head, and peak memory: TRL, the seed's loop, this core. One run.
 
-    python benchmarks/bench_training_time.py --data TRAIN.jsonl.gz [--pairs 1000]
+    python benchmarks/bench_training_time.py [--data TRAIN.jsonl.gz] [--pairs 1000]
 
 Every contender is a process of its own on the same pairs and machine, one after the other. The
-rivals train on `--rival-pairs` and are extrapolated to `--pairs`, marked so: their cost is the same
-forward for every pair and epoch. This core runs on all of them: from nothing (encoding included),
-again with everything encoded, after one more label, after a hundred more.
+rivals train on the first of them (`--trl-pairs`, `--seed-pairs`) and are extrapolated to `--pairs`,
+marked so: their cost is the same forward for every pair and epoch. They evaluate nothing.
+
+This core goes from judged pairs to a checkpoint on disk: layer, readout and penalty chosen,
+`--heldout` more pairs evaluated. From nothing (all of them encoded), again with everything encoded,
+and with one and a hundred more labels by the warm fit that starts from that checkpoint.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from material import BACKBONES, HH_TRAIN, read_rows
 from record import record
 
 from rm_core.backbone import BackboneInfo, prepare
 from rm_core.config import TrainConfig
-from rm_core.pairs import PreferencePair, from_chosen
+from rm_core.pairs import from_chosen
 
-
-def read_rows(file: Path, count: int) -> list[dict[str, Any]]:
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [row for row in rows if row["chosen"] != row["rejected"]][:count]
+LATE = 100  # labels that come afterwards
 
 
 def trl_child(options: argparse.Namespace, info: BackboneInfo) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def trl_child(options: argparse.Namespace, info: BackboneInfo) -> dict[str, Any]
     from rm_core.encoding import encode_missing
     from rm_core.features import FeatureStore
 
-    rows = read_rows(options.data, options.rival_pairs)
+    rows = read_rows(options.data)[: options.trl_pairs]
     settings = Settings(num_epochs=1)
     with tempfile.TemporaryDirectory() as folder:
         real = train_really(
@@ -77,7 +78,7 @@ def seed_child(options: argparse.Namespace, info: BackboneInfo) -> dict[str, Any
     from rivals.seed_loop import plain_ids, train_epoch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    rows = read_rows(options.data, options.rival_pairs)
+    rows = read_rows(options.data)[: options.seed_pairs]
     tokenizer = AutoTokenizer.from_pretrained(info.directory)
     pairs = [
         tuple(plain_ids(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected"))
@@ -91,45 +92,57 @@ def seed_child(options: argparse.Namespace, info: BackboneInfo) -> dict[str, Any
 
 
 def core_child(options: argparse.Namespace, info: BackboneInfo) -> dict[str, Any]:
-    """This core on all pairs; `--labels` leaves the last ones out, as if not yet judged."""
+    """This core, to a checkpoint on disk; libraries are imported before the clock starts."""
+    from rm_core import checkpoint
+    from rm_core.encoding import encode_missing
     from rm_core.features import FeatureStore
     from rm_core.training import train
+    from rm_core.warm import WarmFit
 
-    rows = read_rows(options.data, options.pairs + 100)
-    pairs: list[PreferencePair] = [
+    count = options.pairs + options.heldout + LATE
+    rows = read_rows(options.data)[:count]
+    if len(rows) < count:
+        raise SystemExit(f"{options.data} has {len(rows)} pairs and {count} are needed")
+    pairs = [
         from_chosen(str(n), row["prompt"], row["chosen"], row["rejected"])
         for n, row in enumerate(rows)
     ]
-    store = FeatureStore(options.store)
+    # Whole prompts are held out; late labels come to the training pairs.
+    fitted = [replace(p, split="train") for p in pairs[: options.pairs]]
+    heldout = [replace(p, split="heldout") for p in pairs[options.pairs : count - LATE]]
+    late = [replace(p, split="train") for p in pairs[count - LATE :]]
+    known = {p.group for p in fitted + late}
+    given = fitted + [p for p in heldout if p.group not in known]
     config = TrainConfig()
-    seconds: dict[str, float] = {}
-    weights = {}
+    store = FeatureStore(options.store)
 
-    def timed(name: str, judged: list[PreferencePair]) -> None:
+    def run(name: str) -> tuple[float, bytes, Path]:
         begin = time.perf_counter()
-        result = train(judged, info=info, store=store, config=config)
-        seconds[name] = time.perf_counter() - begin
-        weights[name] = result.head.value_weight.tobytes()
+        result = train(given, info=info, store=store, config=config)
+        directory = options.store.parent / name
+        checkpoint.save(directory, result)
+        return time.perf_counter() - begin, result.head.weights.tobytes(), directory
 
     if options.child == "core from nothing":
-        timed("from nothing", pairs[: options.pairs])
-        return {"seconds": seconds["from nothing"], "pairs": options.pairs}
-    import numpy  # noqa: F401 - the libraries are imported before the clock starts
-
-    timed("first in this process", pairs[: options.pairs])
-    timed("cached", pairs[: options.pairs])
-    from rm_core.encoding import encode_missing
-
-    late = [a for pair in pairs[options.pairs :] for a in (pair.answer_a, pair.answer_b)]
+        return {"seconds": run("nothing")[0], "pairs": len(fitted), "evaluated": len(given)}
+    runs = [run(f"cached-{n}") for n in range(options.repeats)]
+    answers = [answer for pair in late for answer in (pair.answer_a, pair.answer_b)]
     layers = config.candidate_layers(info)
-    encode_missing(store, info, late, layers=layers, limits=config.limits)
-    timed("one more label", pairs[: options.pairs + 1])
-    timed("a hundred more labels", pairs[: options.pairs + 100])
+    encode_missing(store, info, answers, layers=layers, limits=config.limits)
+
+    def more(number: int) -> float:
+        begin = time.perf_counter()
+        WarmFit.load(runs[0][2]).refit(fitted + late[:number], info=info, store=store)
+        return time.perf_counter() - begin
+
     return {
-        "seconds_each": seconds,
-        "seconds": seconds["cached"],
-        "pairs": options.pairs,
-        "bit_identical": weights["first in this process"] == weights["cached"],
+        "seconds": min(seconds for seconds, _, _ in runs),
+        "seconds_each": [seconds for seconds, _, _ in runs],
+        "one_more_label_seconds": [more(1) for _ in range(options.repeats)],
+        "a_hundred_more_labels_seconds": [more(LATE) for _ in range(options.repeats)],
+        "pairs": len(fitted),
+        "evaluated": len(given) - len(fitted),
+        "bit_identical": len({weights for _, weights, _ in runs}) == 1,
     }
 
 
@@ -156,10 +169,13 @@ def run_child(name: str, options: argparse.Namespace, store: Path) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=HH_TRAIN)
     parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--rival-pairs", type=int, default=200)
-    parser.add_argument("--backbones", type=Path, default=Path("studio-data/backbones"))
+    parser.add_argument("--heldout", type=int, default=200)
+    parser.add_argument("--trl-pairs", type=int, default=300)
+    parser.add_argument("--seed-pairs", type=int, default=48)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--backbones", type=Path, default=BACKBONES)
     parser.add_argument("--child", choices=CHILDREN)
     parser.add_argument("--store", type=Path)
     options = parser.parse_args()
@@ -184,7 +200,13 @@ def main() -> None:
         print(f"{ratio:10.1f} x  {name}")
     record(
         "training_time",
-        {"data": options.data.name, "pairs": options.pairs, "found": found, "ratios": ratios},
+        {
+            "data": options.data.name,
+            "pairs": options.pairs,
+            "load_average": [round(each, 1) for each in os.getloadavg()],
+            "found": found,
+            "ratios": ratios,
+        },
         "torch",
         "transformers",
         "trl",
