@@ -29,6 +29,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> W
     """Two projects, one of them named to do harm; the admin Mara and somebody named likewise."""
     here = make_workspace(tmp_path_factory.mktemp("accounts") / "data", tiny_backbone)
     here.project_id = here.add(kindness(8))
+    here.add(kindness(4, first=80), purpose="unlabelled")
     harmful = here.add([{**row, "id": f"x-{row['id']}"} for row in kindness(3, first=50)], PAYLOAD)
     projects.set_guidelines(here.database, harmful, f"# {PAYLOAD}\n\n[x](javascript:alert(4))")
     accounts.create(here.database, "Mara", WORDS, is_admin=True, cost=CHEAP)
@@ -196,6 +197,37 @@ def test_names_projects_guidelines_and_invitations_are_text_wherever_they_are_sh
     stranger.goto(link)
     expect(stranger.locator(".lead strong")).to_have_text(PAYLOAD)
     assert serious(stranger) == []
+
+
+def test_verdicts_wait_in_the_browser_while_somebody_else_is_signed_in(
+    visitor: Callable[..., Page], studio: Studio
+) -> None:
+    page = ready(sign_in(visitor()))
+    page.goto(f"{studio.url}/?project=1")
+    ready(page)
+    card, save = page.locator(".rs-card"), page.locator('[data-part="save"]')
+    expect(card).to_have_attribute("data-state", "pair")
+    page.route("**/label/vote", lambda route: route.abort())
+    page.keyboard.press("1")
+    page.keyboard.press("7")
+    expect(save).to_contain_text("2 votes waiting to be saved")
+    page.context.clear_cookies()
+    other = page.context.new_page()
+    other.goto(studio.url)
+    ready(sign_in(other, PAYLOAD))
+    page.unroute("**/label/vote")
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    # Whoever has no role in the project is told no more than that; neither is a final refusal.
+    expect(save).to_contain_text(re.compile("2 votes waiting to be saved: (?!.*cannot be reached)"))
+    other.close()
+    page.context.clear_cookies()
+    page.goto(studio.url)
+    sign_in(page)
+    page.wait_for_url(re.compile(r"/(\?.*)?$"))
+    page.goto(f"{studio.url}/?project=1")
+    ready(page)
+    expect(save).to_have_attribute("data-save", "saved")
+    expect(page.locator('[data-part="count"]')).to_contain_text("2 judged")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
