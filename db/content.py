@@ -334,31 +334,31 @@ class Edited:
 def add_edit(
     s: Session, project_id: int, pair_id: int, side: str, text: str, *, source: str, now: datetime
 ) -> Edited | None:
-    """Add an edit of one answer of a pair, paired with that answer; it has no open slots.
+    """Pair an edit of one answer of a pair with that answer; the new pair has no open slots.
 
-    None when the text is an answer to this prompt already. The new pair has the category and the
-    metadata of the old, and, being of the same prompt, its split.
+    An edit that is there already, by somebody else or taken back, is used again with its pair.
+    None when that pair is one to be judged in the queue, or to check on people with. A new pair
+    has the category and the metadata of the old, and, being of the same prompt, its split.
     """
     pair = s.get_one(Pair, pair_id)
     prompt = s.get_one(Prompt, pair.prompt_id)
     parent = s.get_one(Response, pair.response_a_id if side == "a" else pair.response_b_id)
     key = response_hash(prompt.content_hash, text)
-    known = select(Response.id).where(Response.content_hash == key, Response.prompt_id == prompt.id)
-    if s.scalar(known) is not None:
+    row = {
+        "prompt_id": prompt.id, "content_hash": key, "text": text, "source": source,
+        "parent_id": parent.id, "created_at": now,
+    }  # fmt: skip
+    _insert_missing(s, Response, [row])
+    edit_id = _response_ids(s, {key: (prompt.id, text, source)})[key]
+    (a, a_id), (b, b_id) = sorted([(key, edit_id), (parent.content_hash, parent.id)])
+    made = digest(f"{a}\n{b}")
+    row = {
+        "project_id": project_id, "prompt_id": prompt.id, "response_a_id": a_id,
+        "response_b_id": b_id, "content_hash": made, "split": split_of(prompt.content_hash),
+        "status": "open", "category": pair.category, "meta": pair.meta, "created_at": now,
+    }  # fmt: skip
+    _insert_missing(s, Pair, [row])
+    found = s.get_one(Pair, _ids(s, Pair, [made], project_id)[made])
+    if found.gold_choice is not None or slots.has_any(s, found.id):
         return None
-    edit = Response(
-        prompt_id=prompt.id, content_hash=key, text=text, source=source, parent_id=parent.id,
-        created_at=now,
-    )  # fmt: skip
-    s.add(edit)
-    s.flush()
-    a, b = sorted((edit, parent), key=lambda each: each.content_hash)
-    made = Pair(
-        project_id=project_id, prompt_id=prompt.id, response_a_id=a.id, response_b_id=b.id,
-        content_hash=digest(f"{a.content_hash}\n{b.content_hash}"),
-        split=split_of(prompt.content_hash), status="open", category=pair.category, meta=pair.meta,
-        created_at=now,
-    )  # fmt: skip
-    s.add(made)
-    s.flush()
-    return Edited(made.id, "a" if a is edit else "b")
+    return Edited(found.id, "a" if a_id == edit_id else "b")

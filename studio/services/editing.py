@@ -4,7 +4,8 @@
                                        "text": "better"})
 
 The edit and the answer it came from are a new pair of the same prompt, so of the same split, with
-the annotator's label that the edit is better. It wants no further votes.
+the annotator's label that the edit is better. It wants no further votes; who writes the same
+answer, or takes it back and gives it again, adds a vote to the pair that is there.
 """
 
 from __future__ import annotations
@@ -130,6 +131,12 @@ def _store(
         raise Conflict(
             "the edited answer is an answer to this prompt already, so it was not stored; "
             "change it, or judge the pair in which it stands"
+        )
+    standing = votes.standing_vote(s, made.pair_id, annotator)
+    if standing is not None:
+        raise Conflict(
+            f"you gave this very answer before (vote {standing.id}), so it was not stored again; "
+            "change it, or cancel"
         )
     votes.add_vote(
         s,

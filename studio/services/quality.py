@@ -165,11 +165,19 @@ def _state(s: Session, project_id: int) -> Any:
         select(func.count(), func.max(Vote.created_at)).where(Vote.project_id == project_id)
     ).one()
     num_standing = s.scalar(select(func.count()).where(Vote.project_id == project_id, standing))
-    num_gold = s.scalar(
-        select(func.count()).where(Pair.project_id == project_id, Pair.gold_choice.is_not(None))
+    gold = s.execute(  # a corrected file of known verdicts changes them, not their number
+        select(Pair.id, Pair.gold_choice)
+        .where(Pair.project_id == project_id, Pair.gold_choice.is_not(None))
+        .order_by(Pair.id)
     )
     settings = json.dumps(project.aggregation, sort_keys=True)
-    return (*counts, num_standing, num_gold, projects.count_pairs(s, project_id), settings)
+    return (
+        *counts,
+        num_standing,
+        hash(tuple(map(tuple, gold))),
+        projects.count_pairs(s, project_id),
+        settings,
+    )
 
 
 def _verdicts(table: VoteTable) -> VoteTable:

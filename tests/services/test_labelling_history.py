@@ -378,7 +378,7 @@ def test_an_edit_that_changes_nothing_or_is_there_already_is_refused(database: D
     with pytest.raises(NotFound, match="not given to you"):
         edit("better", who="bob")
     assert edit("better")["status"] == "stored"
-    with pytest.raises(Conflict, match="an answer to this prompt already"):
+    with pytest.raises(Conflict, match="you gave this very answer before"):
         edit("better")
     with database.read() as s:
         assert s.scalar(select(func.count(Response.id))) == 3
@@ -451,3 +451,28 @@ def test_a_guess_that_is_a_minute_old_still_moves_with_ones_own_votes(
     assert told[-1]["judged"] == 0  # the project's figure is the older one, and says its age
     later: datetime = utc_now() + timedelta(hours=1)
     assert labelling.progress(database, project_id, "bob", now=later)["total"] == 6
+
+
+def test_an_edit_taken_back_is_given_again_and_one_that_two_write_has_two_votes(
+    database: Database,
+) -> None:
+    project_id = make_project(database, open_pairs(1), wanted_votes=2)
+
+    def edit(who: str) -> dict[str, Any]:
+        (showing,) = labelling.next_pairs(database, project_id, who, count=1)["pairs"]
+        side = "left" if showing["left"]["text"].startswith("first") else "right"
+        given = {
+            "vote_id": _id(), "showing_id": showing["showing_id"], "side": side, "text": "better",
+        }  # fmt: skip
+        return editing.edit(database, project_id, who, given)
+
+    first = edit("ann")
+    labelling.undo(database, project_id, "ann", vote_id=first["vote_id"])
+    again, other = edit("ann"), edit("bob")
+    assert first["pair_id"] == again["pair_id"] == other["pair_id"]
+    with database.read() as s:
+        (judged,) = votes.judged_pairs(s, project_id)
+        assert s.scalar(select(func.count()).where(Response.text == "better")) == 1
+    assert (judged.pair_id, judged.num_votes, judged.target in (0.0, 1.0)) == (
+        first["pair_id"], 2, True,
+    )  # fmt: skip

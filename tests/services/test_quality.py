@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from db import votes
+from db import content, votes
+from db.content import NewPair
 from db.engine import Database
 from db.models import AuditEvent, Pair, Vote, utc_now
 from studio.services import adjudication, aggregation, quality, relabelling, training
 from studio.services.annotators import Annotator
 from studio.services.errors import Conflict, NotFound, UsageError
 from tests.judging import give, give_all, pair_ids
-from tests.rows import make_project, open_pairs
+from tests.rows import make_project, open_pairs, user
 from tests.workspace import Workspace
 
 
@@ -273,3 +274,22 @@ def test_the_model_names_the_verdicts_that_it_finds_least_likely(
     adjudication.adjudicate(database, project_id, "mara", listed[0], _verdict("a"))
     after = relabelling.candidates(database, settings, project_id)
     assert listed[0] not in [each["pair_id"] for each in after["listed"]]
+
+
+def test_a_corrected_known_verdict_shows_at_once(database: Database) -> None:
+    project_id = make_project(database)
+
+    def know(choice: str) -> None:
+        known = NewPair(user("gold"), "first", "second", gold_choice=choice)
+        with database.write() as s:
+            content.add_pairs(s, project_id, [known], wanted_votes=1, now=utc_now())
+
+    know("a")
+    (pair_id,) = pair_ids(database, project_id)
+    with database.read() as s:
+        choice = s.get_one(Pair, pair_id).gold_choice
+    assert choice is not None
+    give(database, project_id, pair_id, "ann", choice, purpose="gold")
+    assert quality.overview(database, project_id).gold == 1.0
+    know("b")
+    assert quality.overview(database, project_id).gold == 0.0
