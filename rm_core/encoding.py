@@ -14,7 +14,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rm_core.backbone import BackboneInfo
@@ -164,6 +165,10 @@ def encode_missing(
         return report
     if backbone is None:
         backbone = load(info, device=device, dtype=dtype, num_layers=max(layers))
+    if not backbone.reads(layers):
+        again = partial(encode_missing, store, info, answers, limits=limits, device=device)
+        again = partial(again, dtype=dtype, tokens=tokens, should_stop=should_stop)
+        return _layer_by_layer(again, sorted(set(layers)), on_progress, report)
     report.device, report.attention = backbone.device, backbone.attention
     tokens_before = backbone.num_encoded
     progress = _Progress(answers, todo, on_progress)
@@ -181,6 +186,42 @@ def encode_missing(
         progress.advance([key for group in pack for key in group.keys], report.num_tokens)
     report.elapsed_s = time.perf_counter() - begin
     return report
+
+
+def _layer_by_layer(
+    encode: Callable[..., EncodeReport],
+    layers: Sequence[int],
+    on_progress: Callable[[EncodeProgress], None] | None,
+    report: EncodeReport,
+) -> EncodeReport:
+    """One pass a layer, each with the backbone cut there: its last layer can always be read.
+
+    Args:
+        report: of what was there before the first pass.
+    """
+    log.info("layers %s, one pass each", list(layers))
+    passes: list[EncodeReport] = []
+    for number, layer in enumerate(layers):
+
+        def progress(state: EncodeProgress, number: int = number) -> None:
+            assert on_progress is not None
+            done = (number * state.total + state.done) // len(layers)
+            is_last = number == len(layers) - 1
+            on_progress(replace(state, done=done, eta_s=state.eta_s if is_last else None))
+
+        passes.append(encode(layers=[layer], on_progress=progress if on_progress else None))
+        if passes[-1].stopped:
+            break
+    first = passes[0]
+    return replace(
+        first,
+        num_encoded=min(each.num_encoded for each in passes),
+        num_cached=report.num_cached,
+        num_refused_before=report.num_refused_before,
+        num_tokens=sum(each.num_tokens for each in passes),
+        elapsed_s=sum(each.elapsed_s for each in passes),
+        stopped=passes[-1].stopped,
+    )
 
 
 def packs_of(groups: Iterable[Group], backbone: Backbone) -> Iterator[list[Group]]:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rm_core.decoder_checks import cache_argument
+from rm_core.decoder_checks import cache_argument, num_embeddings
 from rm_core.errors import Stopped
 from rm_core.transformer import _TOLERANCE, Backbone, Tree
 
@@ -265,7 +265,7 @@ def _reuse_agrees(live: LiveEncoder) -> bool:
     import torch
 
     backbone = live.backbone
-    vocab = int(backbone.model.get_input_embeddings().num_embeddings)
+    vocab = num_embeddings(backbone.model)
     draw = torch.Generator().manual_seed(1)
     ids = torch.randint(0, vocab, (24,), generator=draw).tolist()
     changed = ids[:13] + ids[:5] + ids[15:]

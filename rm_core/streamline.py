@@ -4,7 +4,8 @@ transformers writes both out step by step, each step a pass over [N, H] into fre
 that is a tenth of a forward. Modules are recognised by what they hold, and each is replaced in the
 loaded instance only where it gives the same numbers on random states; its weights stay as they are.
 
-    num_replaced = streamline(decoder)
+    replaced = streamline(decoder)
+    restore(replaced)                 # as transformers made them
 """
 
 from __future__ import annotations
@@ -18,28 +19,35 @@ if TYPE_CHECKING:
 Forward = Callable[["torch.Tensor"], "torch.Tensor"]
 
 
-def streamline(decoder: Any) -> int:
-    """Replace what can be in a float32 decoder on the CPU; how many modules were."""
+def streamline(decoder: Any) -> list[Any]:
+    """Replace what can be in a float32 decoder on the CPU; the modules that were."""
     import torch
 
-    replaced = 0
+    replaced = []
     with torch.inference_mode():
         for module in decoder.modules():
             lean = _lean_norm(module) or _lean_feed_forward(module)
             if lean is not None and _agrees(module, *lean):
                 module.forward = lean[0]
-                replaced += 1
+                replaced.append(module)
     return replaced
 
 
+def restore(modules: list[Any]) -> None:
+    """Give replaced modules their own forward again."""
+    for module in modules:
+        del module.forward
+
+
 def _lean_norm(module: Any) -> tuple[Forward, int] | None:
-    """x / sqrt(mean(x²) + eps) * weight, and the width of x."""
+    """x / sqrt(mean(x²) + eps) * weight, and the width of x: the weight's, which is a parameter."""
     import torch
 
     weight = getattr(module, "weight", None)
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     is_norm = type(module).__name__.endswith("RMSNorm") and isinstance(eps, float)
-    if not is_norm or weight is None or weight.dim() != 1:
+    # A buffer is no weight: Falcon-Mamba's stands in for one whatever the width of x.
+    if not is_norm or not isinstance(weight, torch.nn.Parameter) or weight.dim() != 1:
         return None
     width = len(weight)
 

@@ -17,15 +17,16 @@ is an ordinary model that gives the same numbers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from rm_core import decoder_checks, tree_attention
 from rm_core.backbone import BackboneInfo, _quiet_transformers, choose_device
+from rm_core.decoder_checks import Layers
 from rm_core.errors import BackboneError
-from rm_core.streamline import streamline
+from rm_core.streamline import restore, streamline
 from rm_core.tree import MIN_ROOT_TOKENS, Layout, Tree, common_ids, lay_out, num_common
 from rm_core.tree_attention import KeysValues, Plan
 
@@ -56,8 +57,8 @@ class Backbone:
 
     Attributes:
         model: the decoder without its language-model head, cut to `num_layers`.
-        norm: the decoder's final norm; None where it was not found, and then only the last of
-            `num_layers` can be read.
+        layers: the decoder's blocks and final norm; None where they were not found, and then only
+            the last of `num_layers` can be read.
         window: the longest sequence that every layer sees whole (sliding windows), or None.
         attention: "packed", "masked" or "plain".
         num_encoded: tokens that went through the model so far.
@@ -66,7 +67,7 @@ class Backbone:
     info: BackboneInfo
     tokenizer: Any
     model: Any
-    norm: Any
+    layers: Layers | None
     device: str
     dtype: str
     num_layers: int
@@ -169,12 +170,11 @@ class Backbone:
         """layer -> [N, H] in the backbone's dtype and device."""
         import torch
 
-        too_deep = [layer for layer in layers if not 1 <= layer <= self.num_layers]
-        if too_deep or (self.norm is None and set(layers) != {self.num_layers}):
+        if not self.reads(layers):
             raise BackboneError(
                 f"Layers {list(layers)} cannot be read from a backbone loaded to layer "
                 f"{self.num_layers}"
-                + ("" if self.norm else " whose final norm was not found")
+                + ("" if self.layers else " whose final norm was not found")
                 + "."
             )
         inputs: dict[str, Any] = {"input_ids": torch.tensor([layout.ids], device=self.device)}
@@ -186,13 +186,50 @@ class Backbone:
             )
             inputs["position_ids"] = torch.tensor([layout.positions], device=self.device)
         shallow = [layer for layer in layers if layer < self.num_layers]
-        with tree_attention.planned(plan) if plan is not None else nullcontext():
-            out = self.model(**inputs, use_cache=False, output_hidden_states=bool(shallow))
+        try:
+            with (
+                tree_attention.planned(plan) if plan is not None else nullcontext(),
+                self._normed(shallow) as hidden,
+            ):
+                out = self.model(**inputs, use_cache=False)
+        except decoder_checks.TROUBLE as error:
+            raise BackboneError(
+                f"The backbone {self.info.name} failed on {len(layout.ids)} tokens: "
+                f"{decoder_checks.first_line(error)}; if memory ran out, free some or use another "
+                "device, else name another backbone."
+            ) from error
         self.num_encoded += len(layout.ids)
-        hidden = {layer: self.norm(out.hidden_states[layer])[0] for layer in shallow}
         if self.num_layers in layers:
             hidden[self.num_layers] = out.last_hidden_state[0]
         return hidden
+
+    def reads(self, layers: Sequence[int]) -> bool:
+        """Whether these layers' states come from one forward."""
+        if self.layers is None:
+            return set(layers) == {self.num_layers}
+        return all(1 <= layer <= self.num_layers for layer in layers)
+
+    @contextmanager
+    def _normed(self, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Filled during a forward: layer -> [N, H], the block's output after the final norm."""
+        found: dict[int, torch.Tensor] = {}
+        if self.layers is None:
+            yield found
+            return
+        blocks, norm = self.layers
+
+        def keep(layer: int, out: Any) -> None:
+            found[layer] = norm(decoder_checks.output_of(out))[0]
+
+        hooks = [
+            blocks[layer - 1].register_forward_hook(lambda _, __, out, k=layer: keep(k, out))
+            for layer in layers
+        ]
+        try:
+            yield found
+        finally:
+            for hook in hooks:
+                hook.remove()
 
 
 def _take(hidden: torch.Tensor, rows: list[int]) -> torch.Tensor:
@@ -242,18 +279,17 @@ def load(
             use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(info.directory, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, SafetensorError, *decoder_checks.TROUBLE) as error:
         raise BackboneError(
-            f"The backbone {info.name} in {info.directory} cannot be loaded: {first[:300]}."
+            f"The backbone {info.name} in {info.directory} cannot be loaded: "
+            f"{decoder_checks.first_line(error)}; fetch its files again, or name another backbone."
         ) from error
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
-    decoder.eval().requires_grad_(False).to(where)
+    decoder = decoder_checks.find_decoder(model, info.name, where)
     backbone = Backbone(
         info=info,
         tokenizer=tokenizer,
         model=decoder,
-        norm=decoder_checks.find_norm(decoder, where),
+        layers=decoder_checks.find_layers(decoder, depth, where),
         device=where,
         dtype=dtype,
         num_layers=depth,
@@ -275,7 +311,13 @@ def _choose_attention(backbone: Backbone) -> Attention:
     """The fastest way that gives the numbers of answers encoded alone."""
     check = decoder_checks.PackingCheck(backbone)
     if backbone.device == "cpu" and backbone.dtype == "float32":
-        streamline(backbone.model)
+        replaced = streamline(backbone.model)
+        if replaced and not check.agrees("plain", "the streamlined model"):
+            restore(replaced)
+    unknown = decoder_checks.unknown_layer_types(backbone.model.config)
+    if unknown:
+        log.warning("layers of the kinds %s: answers are encoded alone", ", ".join(unknown))
+        return "plain"
     # On a GPU a hundred small kernels a layer would cost more than one masked one.
     if backbone.device == "cpu" and tree_attention.install(backbone.model):
         if check.agrees("packed"):

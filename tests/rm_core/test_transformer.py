@@ -11,8 +11,12 @@ import torch
 import transformers
 
 from rm_core.backbone import BackboneInfo, prepare
+from rm_core.conversation import Answer, ConversationEncoder, Limits
+from rm_core.decoder_checks import find_decoder, window
+from rm_core.encoding import EncodeProgress, encode_missing
 from rm_core.errors import BackboneError
-from rm_core.streamline import streamline
+from rm_core.features import FeatureStore
+from rm_core.streamline import restore, streamline
 from rm_core.transformer import Tree, load
 from tests.tiny_backbone import build_tokenizer
 
@@ -148,16 +152,20 @@ def test_a_gated_norm_and_feed_forward_are_replaced_only_where_they_agree() -> N
     x = torch.randn(1, 7, 32)
     with torch.inference_mode():
         wanted = norm(x), mlp(x)
-        assert streamline(torch.nn.ModuleList([norm, mlp])) == 2
+        replaced = streamline(torch.nn.ModuleList([norm, mlp]))
+        assert replaced == [norm, mlp]
         torch.testing.assert_close(norm(x), wanted[0])
         torch.testing.assert_close(mlp(x), wanted[1], atol=1e-6, rtol=1e-5)
+        restore(replaced)
+        assert torch.equal(norm(x), wanted[0])
+        assert "forward" not in vars(norm)
 
     class OffsetRMSNorm(llama.LlamaRMSNorm):
         def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
             return super().forward(hidden_states) * 2
 
     gelu = llama.LlamaMLP(transformers.LlamaConfig(**COMMON, **GATED, hidden_act="gelu"))
-    assert streamline(torch.nn.ModuleList([OffsetRMSNorm(32), gelu])) == 0
+    assert streamline(torch.nn.ModuleList([OffsetRMSNorm(32), gelu])) == []
 
 
 def test_row_zero_is_the_token_before_the_answer(info: BackboneInfo) -> None:
@@ -167,23 +175,197 @@ def test_row_zero_is_the_token_before_the_answer(info: BackboneInfo) -> None:
     assert not without[0][4][0].any()
 
 
+def build(config: transformers.PretrainedConfig, directory: Path) -> BackboneInfo:
+    """A random model of this shape with our tokenizer, prepared."""
+    torch.manual_seed(1)
+    transformers.AutoModelForCausalLM.from_config(config).eval().save_pretrained(directory)
+    build_tokenizer(directory)
+    return prepare(str(directory), directory / "cache")
+
+
+SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 4}
+ATTENDING = SMALL | {"num_attention_heads": 4, "intermediate_size": 64, "pad_token_id": 0}
+# Norms of other names, outputs of other kinds, no attention, no norm at all.
+UNUSUAL = {
+    "mamba": (transformers.MambaConfig(**SMALL, state_size=4), "plain"),
+    "falcon-mamba": (transformers.FalconMambaConfig(**SMALL, state_size=4), "plain"),
+    "rwkv": (
+        transformers.RwkvConfig(**SMALL, attention_hidden_size=32, context_length=256),
+        "plain",
+    ),
+    "mpt": (
+        transformers.MptConfig(vocab_size=320, d_model=32, n_layers=4, n_heads=4, max_seq_len=256),
+        "plain",
+    ),
+    "openai-gpt": (
+        transformers.OpenAIGPTConfig(
+            vocab_size=320, n_embd=32, n_layer=4, n_head=4, n_positions=256
+        ),
+        "plain",
+    ),
+    "xglm": (
+        transformers.XGLMConfig(
+            vocab_size=320, d_model=32, ffn_dim=64, num_layers=4, attention_heads=4
+        ),
+        "masked",
+    ),
+    "xlm": (
+        transformers.XLMConfig(
+            vocab_size=320, emb_dim=32, n_layers=4, n_heads=4, max_position_embeddings=256
+        ),
+        "plain",
+    ),
+    "lfm2": (
+        transformers.Lfm2Config(
+            **ATTENDING, num_key_value_heads=2, layer_types=["conv", "full_attention"] * 2
+        ),
+        "plain",
+    ),
+    "llama4": (
+        transformers.Llama4TextConfig(
+            **ATTENDING,
+            intermediate_size_mlp=64,
+            num_key_value_heads=2,
+            head_dim=8,
+            num_local_experts=2,
+        ),
+        "packed",
+    ),
+    "modernbert-decoder": (
+        transformers.ModernBertDecoderConfig(
+            **ATTENDING,
+            local_attention=64,
+            bos_token_id=1,
+            eos_token_id=2,
+            cls_token_id=1,
+            sep_token_id=2,
+        ),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_two_layers_of_one_pass_are_the_last_ones_of_models_cut_there(
+    name: str, tmp_path: Path
+) -> None:
+    config, attention = UNUSUAL[name]
+    info = build(config, tmp_path)
+    backbone = load(info, device="cpu", num_layers=3)
+    assert attention is None or backbone.attention == attention
+    cut = {layer: load(info, device="cpu", num_layers=layer) for layer in (2, 3)}
+    assert backbone.reads([2, 3])
+    for tree, branches in zip(TREES, backbone.states(TREES, [2, 3]), strict=True):
+        for branch, by_layer in zip(tree.branches, branches, strict=True):
+            for layer, deep in cut.items():
+                deep.attention = "plain"
+                alone = deep.states([Tree(tree.prefix, [branch])], [layer])[0][0][layer]
+                torch.testing.assert_close(by_layer[layer], alone, atol=2e-5, rtol=1e-4)
+
+
 def test_an_architecture_that_cannot_be_packed_falls_back_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = transformers.MambaConfig(
-        vocab_size=320, hidden_size=32, num_hidden_layers=3, state_size=4
-    )
-    torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    model.save_pretrained(tmp_path)
-    build_tokenizer(tmp_path)
-    backbone = load(prepare(str(tmp_path), tmp_path / "cache"), device="cpu")
+    info = build(UNUSUAL["mpt"][0], tmp_path)
+    backbone = load(info, device="cpu")
     assert backbone.attention == "plain"
-    assert "masked attention is not possible" in caplog.text
-    got = backbone.states([Tree([9, 10], [[11, 12], [13]])], [3])[0][0][3][1:]
-    with torch.inference_mode():
-        out = model.get_decoder()(torch.tensor([[9, 10, 11, 12]])).last_hidden_state[0, 2:]
-    torch.testing.assert_close(got, out, atol=2e-5, rtol=1e-4)
+    assert "masked attention differs by" in caplog.text
+
+
+def test_a_layer_whose_norm_is_not_found_is_encoded_in_a_pass_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Behind the norm stands a projection: no module of one name makes the last hidden state.
+    shape = {**COMMON, "ffn_dim": 64, "word_embed_proj_dim": 16}
+    info = build(transformers.OPTConfig(**shape), tmp_path / "b")
+    store = FeatureStore(tmp_path / "f")
+    answers = [Answer([{"role": "user", "content": "?"}], text) for text in ("one", "two", "")]
+    seen: list[EncodeProgress] = []
+    report = encode_missing(
+        store,
+        info,
+        answers,
+        layers=[3, 2],
+        limits=Limits(),
+        device="cpu",
+        on_progress=seen.append,
+    )
+    assert (report.num_encoded, report.num_cached) == (3, 0)
+    assert "no final norm found in OPTDecoder: one pass a layer" in caplog.text
+    assert [seen[-1].done, seen[-1].total] == [3, 3]
+    keys = store.keys_for(info, "float32", Limits(), answers)
+    for layer in (2, 3):
+        backbone = load(info, device="cpu", num_layers=layer)
+        assert not backbone.reads([1, layer])
+        encoder = ConversationEncoder(backbone.tokenizer, info, Limits())
+        ids = encoder.answer(encoder.prompt(answers[0].prompt), "one").input_ids
+        alone = backbone.states([Tree([], [ids])], [layer])[0][0][layer][-1]
+        end = torch.from_numpy(store.summaries(keys, layer).end[0].copy())
+        torch.testing.assert_close(end, alone, atol=2e-5, rtol=1e-4)
+
+
+def test_a_window_under_another_layer_type_s_name_counts_and_such_layers_are_not_packed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = transformers.DeepseekV4Config(
+        **ATTENDING,
+        head_dim=8,
+        num_key_value_heads=1,
+        moe_intermediate_size=32,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        q_lora_rank=8,
+        qk_rope_head_dim=8,
+        sliding_window=64,
+        max_position_embeddings=512,
+    )
+    assert window(config) == 64
+    full = transformers.Qwen3Config(**COMMON, **GATED, head_dim=8, use_sliding_window=False)
+    full.sliding_window = 24
+    assert window(full) is None  # every layer is said to attend to all
+    assert window(transformers.GPTNeoConfig(window_size=48)) == 48
+    backbone = load(build(config, tmp_path), device="cpu", num_layers=3)
+    assert backbone.attention == "plain"
+    assert "answers are encoded alone" in caplog.text
+
+
+def test_a_long_answer_does_not_turn_the_positions_of_its_pack(tmp_path: Path) -> None:
+    config = transformers.Phi3Config(
+        **COMMON,
+        **GATED,
+        pad_token_id=0,
+        original_max_position_embeddings=64,
+        rope_scaling={
+            "rope_type": "longrope",
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0] * 4,
+        },
+    )
+    info = build(config, tmp_path)
+    backbone, alone = (load(info, device="cpu") for _ in range(2))
+    assert (backbone.attention, backbone.window) == ("packed", 64)
+    alone.attention = "plain"
+    trees = [Tree(list(range(10, 30)), [[40, 41], [42]]), Tree(list(range(10, 90)), [[5] * 9])]
+    for ours, theirs in zip(backbone.states(trees, [4]), alone.states(trees, [4]), strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(one[4], other[4], atol=2e-5, rtol=1e-4)
+
+
+def test_a_model_that_gives_no_hidden_states_of_ids_is_one_clear_error() -> None:
+    vision = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64
+    )
+    with pytest.raises(
+        BackboneError, match=r"sight \(ViTModel\) gives no hidden .*; name a decoder"
+    ):
+        find_decoder(transformers.ViTModel(vision), "sight", "cpu")
+
+
+def test_a_forward_that_fails_is_one_clear_error(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(vocab_size=320, n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    backbone = load(build(config, tmp_path), device="cpu")
+    with pytest.raises(BackboneError, match=r"failed on 90 tokens: IndexError: .*; if memory ran"):
+        backbone.states([Tree([], [[5] * 90])], [2])
 
 
 @pytest.mark.parametrize(
