@@ -22,7 +22,6 @@ def model_card(manifest: dict[str, Any]) -> str:
         ("Calibration error (ECE)", _ece(metrics)),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in figures if value)
-    left_out = ", ".join(f"{k}: {v}" for k, v in metrics["left_out"].items()) or "nothing"
     by_length = metrics["by_length"]
     return f"""# Reward head for {backbone["name"]}
 
@@ -33,7 +32,8 @@ objective `{manifest["objective"]}`, penalty {manifest["penalty"]:g}.{_further(m
 ## Data
 
 Fitted on {metrics["num_train_pairs"]} judged pairs of {metrics["num_train_prompts"]} prompts, \
-evaluated on {metrics["pairs"]} pairs of {metrics["prompts"]} prompts. Left out: {left_out}.
+evaluated on {metrics["pairs"]} pairs of {metrics["prompts"]} prompts. \
+{left_out(metrics) or "No judged pair was left out."}
 {_votes(metrics.get("votes"))}{_agreement(metrics.get("human_agreement"))}
 ## Figures
 
@@ -50,6 +50,27 @@ A reward says which of two answers to *the same prompt* people like these annota
 rewards of answers to different prompts do not compare. The head learned from the pairs above and
 nothing else: on other kinds of prompt it may be no better than chance.
 """
+
+
+def left_out(metrics: dict[str, Any]) -> str:
+    """Judged pairs that took no part since an answer was refused, in words; "" without any.
+
+    `num_pairs_left_out` is the caller's to add: older checkpoints lack it.
+    """
+    answers = metrics.get("left_out", {}).get("answers_refused", 0)
+    if not answers:
+        return ""
+    said = f"{answers} answer{' is' if answers == 1 else 's are'} refused by the encoding, so "
+    pairs = metrics.get("num_pairs_left_out")
+    if pairs is None:
+        said += "the pairs that they are in take no part."
+    else:
+        said += f"{pairs} judged pair{' takes' if pairs == 1 else 's take'} no part."
+    reasons = list(dict.fromkeys(metrics.get("encoding", {}).get("refused", [])))
+    if not reasons:
+        return said
+    which = "first reason" if len(reasons) > 1 else "reason"
+    return f"{said} The {which}: {reasons[0].rstrip('.')}."
 
 
 def _votes(votes: dict[str, Any] | None) -> str:

@@ -141,7 +141,9 @@ def _figures_as_text(figures: dict[str, Any], how: str = "") -> list[str]:
         f"  ECE          {figure(figures.get('ece'))}",
     ]
     left_out = figures.get("left_out") or {}
-    return lines + [f"  left out {number}: {reason}" for reason, number in left_out.items()]
+    return lines + [
+        f"  left out {number}: {reason.replace('_', ' ')}" for reason, number in left_out.items()
+    ]
 
 
 # --- score -----------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ function endedBadly(what, run) {
 }
 
 function drawFigures(c) {
-  return card("How good is it?", h("p", {}, onWhat(c.figures)), accuracyTable(c.figures), lengthLean(c.figures), h("p", { class: "rs-answer" }, beside(c.figures)),
+  return card("How good is it?", h("p", {}, onWhat(c.figures)),
+    c.left_out_told ? h("p", { class: "rs-missing" }, c.left_out_told) : null, accuracyTable(c.figures), lengthLean(c.figures), h("p", { class: "rs-answer" }, beside(c.figures)),
     h("dl", { class: "rs-facts" },
       fact("Log loss", c.figures.log_loss?.toFixed(3) ?? "–", c.figures.log_loss_ci ? `95 %: ${c.figures.log_loss_ci.map((v) => v.toFixed(3)).join(" to ")}; chance 0.693` : "chance 0.693"),
       fact("Brier score", c.figures.brier?.toFixed(3) ?? "–", "chance 0.250"),

@@ -1,10 +1,8 @@
 // The end of a run's log, asked for when somebody opens it: few are ever read.
 
-function runLog(project, run, summary = `The end of the log of run ${run}`) {
+function logText(project, run) {
   const shown = h("pre", { tabindex: 0, "aria-label": `The end of the log of run ${run}` });
-  const box = h("details", { "data-run": run }, h("summary", {}, summary), shown);
-  box.addEventListener("toggle", async () => {
-    if (!box.open) return;
+  const read = async () => {
     try {
       const response = await fetch(`/api/projects/${project}/runs/${run}/log`, { cache: "no-store" });
       const answer = await response.json();
@@ -13,6 +11,15 @@ function runLog(project, run, summary = `The end of the log of run ${run}`) {
       shown.textContent = "The log could not be read: the server cannot be reached.";
     }
     shown.scrollTop = shown.scrollHeight;
+  };
+  read();
+  return shown;
+}
+
+function runLog(project, run) {
+  const box = h("details", { "data-run": run }, h("summary", {}, `The end of the log of run ${run}`));
+  box.addEventListener("toggle", () => {
+    if (box.open) box.replaceChildren(box.firstChild, logText(project, run));
   });
   return box;
 }

@@ -12,14 +12,12 @@ const KINDS = {
 const TRIGGERS = {
   click: "the Train button", console: "the console", import: "an import", start: "the server's start",
   resumed: "the end of training", new_pairs: "a rule", cron: "the schedule", after_vote: "a vote",
-  reproduce: "the Checkpoints tab", page: "the Checkpoints tab",
+  reproduce: "the Checkpoints tab", page: "the Checkpoints tab", playground: "the playground",
 };
 const STATUSES = {
   queued: "waiting", starting: "starting", running: "running", cancelling: "being cancelled",
   succeeded: "succeeded", failed: "failed", cancelled: "cancelled",
 };
-const ENCODING_EXPLAINED = "The backbone reads every answer once and keeps what it saw, so that training finds the "
-  + "work done. Label meanwhile; or press Train: it goes first, and encoding goes on after it.";
 
 function startedBy(run) {
   const by = TRIGGERS[run.trigger] || run.trigger;
@@ -47,80 +45,6 @@ function drawHeadline({ new_judged: count, checkpoint_id: checkpoint, why_not: w
     ? "Judge more pairs on the Label tab; training again now gives the same head."
     : "Training encodes what is not encoded yet, then fits the head: seconds once all is encoded.";
   return [h("h2", {}, title), h("p", {}, text)];
-}
-
-// ---- the run at work ------------------------------------------------------------------------------
-
-function progressLine(run) {
-  const parts = [run.status === "queued" ? "waiting for its turn"
-    : run.status === "starting" ? "starting" : run.status === "cancelling" ? "cancelling"
-      : STAGES[run.stage] || run.stage || "starting"];
-  const isEncoding = run.stage === "encoding";
-  if (run.total) parts.push(`${run.done.toLocaleString("en")} of ${plural(run.total, isEncoding ? "answer" : "step", isEncoding ? "answers" : "steps")}`);
-  if (run.device) parts.push(run.device);
-  if (run.status !== "queued") parts.push(`${seconds(run.elapsed_s)} so far`);
-  if (run.eta_s !== null && run.eta_s !== undefined) parts.push(`about ${roughly(run.eta_s)} left`);
-  else if (isEncoding && run.status === "running") parts.push("measuring how long it takes");
-  return parts.join(" · ");
-}
-
-// A time ahead is an estimate: "about 3 min", not "about 2 min 47 s".
-function roughly(value) {
-  return value < 55 ? `${Math.max(5, 5 * Math.round(value / 5))} s` : seconds(60 * Math.max(1, Math.round(value / 60))).replace(" 0 s", "");
-}
-
-function drawActive(active, queued) {
-  const share = active.total ? (100 * active.done) / active.total : null;
-  const bar = h("div", {
-    class: "rs-runbar", role: "progressbar", "aria-label": `Run ${active.id}`, "aria-valuemin": 0, "aria-valuemax": 100,
-    "aria-valuenow": share === null ? null : Math.round(share), "data-known": share === null ? "no" : "yes",
-  }, h("i"));
-  if (share !== null) bar.firstElementChild.style.inlineSize = `${share}%`;
-  const waiting = queued ? ` · ${plural(queued, "more run waits", "more runs wait")}` : "";
-  return h("div", { class: "rs-box" },
-    h("div", { class: "rs-runhead" },
-      h("strong", {}, `${KINDS[active.kind] || active.kind} · run ${active.id}`),
-      h("span", {}, `started by ${startedBy(active)}${waiting}`)),
-    bar, h("div", { class: "rs-runline" }, progressLine(active)),
-    active.reason ? h("p", {}, sentence(active.reason)) : null,
-    active.kind === "encode" ? h("p", {}, ENCODING_EXPLAINED) : null,
-    drawLog(active));
-}
-
-// The log of the run at work: the same node from one look to the next, so that it stays open, and
-// at its end unless somebody has scrolled up.
-let logOfRun = null;
-function drawLog(active) {
-  if (!active.log) return null;
-  if (logOfRun?.dataset.run !== String(active.id)) {
-    logOfRun = h("details", { "data-run": active.id }, h("summary", {}, "Log"), h("pre", { tabindex: 0, "aria-label": "The end of the run's log" }));
-    logOfRun.addEventListener("toggle", () => scrollToEnd(logOfRun.lastChild));
-  }
-  const shown = logOfRun.lastChild;
-  const isAtEnd = shown.scrollTop + shown.clientHeight >= shown.scrollHeight - 24;
-  shown.textContent = active.log;
-  if (isAtEnd) requestAnimationFrame(() => scrollToEnd(shown));
-  return logOfRun;
-}
-
-function scrollToEnd(node) {
-  node.scrollTop = node.scrollHeight;
-}
-
-function drawFailed(failed) {
-  return h("div", { class: "rs-box bad", role: "alert" },
-    h("strong", {}, `${KINDS[failed.kind] || "Run"} failed (run ${failed.id}, ${clock(failed.finished_at)})`),
-    h("p", {}, failed.error ? sentence(failed.error) : "It stopped without saying why."),
-    failed.log ? h("details", {}, h("summary", {}, "The end of its log"), h("pre", { tabindex: 0 }, failed.log)) : null);
-}
-
-// The box of a failure is the same node while the run beside it moves: a log that is open stays open.
-function drawRun({ active, queued, failed }) {
-  const key = JSON.stringify(failed);
-  const kept = [...root.children].find((node) => node.dataset.failure === key);
-  const box = failed && (kept || drawFailed(failed));
-  if (box) box.dataset.failure = key;
-  return [active ? drawActive(active, queued) : null, box].filter(Boolean);
 }
 
 // ---- the newest checkpoint and the runs -------------------------------------------------------------
@@ -162,6 +86,7 @@ function drawCheckpoint(c) {
     h("div", { class: "rs-runhead" }, h("h2", {}, `Checkpoint ${c.id}`),
       h("button", { class: "rs-open", type: "button", onclick: () => trigger("open_checkpoints") }, "All checkpoints and details")),
     h("p", {}, `${clock(c.created_at)} · ${state} · ${on}`),
+    c.left_out_told ? h("p", { class: "rs-missing" }, c.left_out_told) : null,
     h("table", { class: "rs-accuracy" }, h("tbody", {},
       accuracyRow(name, c.accuracy, c.accuracy_ci, "main"),
       accuracyRow("Length alone", c.length_only_accuracy, c.length_only_accuracy_ci, "base"),
@@ -192,28 +117,54 @@ function resultOf(run) {
   return run.error ? sentence(run.error) : "–";
 }
 
-function drawRuns(runs, toldAbove) {
+// Opened logs by run: the same row from one drawing to the next.
+const logRows = new Map();
+
+function logButton(project, run) {
+  const flip = ({ currentTarget: button }) => {
+    const isOpen = logRows.has(run.id);
+    if (isOpen) {
+      logRows.get(run.id).remove();
+      logRows.delete(run.id);
+    } else {
+      const row = h("tr", { class: "rs-logrow" }, h("td", { colspan: HEADS.length }, logText(project, run.id)));
+      logRows.set(run.id, row);
+      button.closest("tr").after(row);
+    }
+    button.setAttribute("aria-expanded", isOpen ? "false" : "true");
+  };
+  return h("button", {
+    type: "button", class: "rs-open", "aria-expanded": logRows.has(run.id) ? "true" : "false",
+    "aria-label": `Log of run ${run.id}`, onclick: flip,
+  }, "Log");
+}
+
+const HEADS = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result", ""];
+
+function drawRuns(runs, toldAbove, project) {
   if (!runs.length) return null;
-  const rows = runs.map((run) => h("tr", { "data-status": run.status },
+  const rows = runs.flatMap((run) => [h("tr", { "data-status": run.status },
     h("td", {}, String(run.id)), h("td", {}, KINDS[run.kind] || run.kind), h("td", { title: run.reason }, startedBy(run), run.reason ? h("small", {}, sentence(run.reason)) : null),
     h("td", { class: "rs-status" }, run.goes_on_as ? "made way for training" : STATUSES[run.status] || run.status), h("td", {}, clock(run.created_at)),
     h("td", {}, run.elapsed_s === null ? "–" : seconds(run.elapsed_s)), h("td", {}, run.device || "–"),
-    h("td", {}, run.id === toldAbove ? "see above" : resultOf(run))));
-  const heads = ["Run", "Kind", "Started by", "Status", "When", "Took", "Device", "Result"];
+    h("td", { class: "rs-result" }, run.id === toldAbove ? "see above" : resultOf(run)),
+    h("td", {}, run.status === "queued" ? null : logButton(project, run))), logRows.get(run.id)]);
   return h("div", { class: "rs-scroll", tabindex: 0, role: "region", "aria-label": "Runs" },
-    h("table", { class: "rs-runs" }, h("thead", {}, h("tr", {}, heads.map((text) => h("th", { scope: "col" }, text)))),
+    h("table", { class: "rs-runs" }, h("thead", {}, h("tr", {}, HEADS.map((text) => (text ? h("th", { scope: "col" }, text) : h("td", {}))))),
       h("tbody", {}, rows)));
 }
 
-function drawResults({ checkpoint, recent, told_above: toldAbove }) {
-  return [checkpoint ? drawCheckpoint(checkpoint) : null, drawRuns(recent, toldAbove)].filter(Boolean);
+function drawResults({ checkpoint, recent, told_above: toldAbove, project_id: project }) {
+  return [checkpoint ? drawCheckpoint(checkpoint) : null, drawRuns(recent, toldAbove, project)].filter(Boolean);
 }
 
 const DRAW = { headline: drawHeadline, run: drawRun, results: drawResults };
 
 function draw() {
   const value = parsed(props.value);
-  root.replaceChildren(...(value ? DRAW[props.part](value) : []));
+  const nodes = value ? DRAW[props.part](value) : [];
+  // Nodes that stay are not touched: a click on one, or the keyboard's place, is not lost.
+  if (nodes.length !== root.children.length || nodes.some((node, i) => node !== root.children[i])) root.replaceChildren(...nodes);
 }
 watch("value", draw);
 draw();

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Part = Literal["headline", "run", "results"]
 Status = Mapping[str, Any]
 
+SCRIPTS = ("dom.js", "run_log.js", "length_lean.js", "train_run.js", "train_panel.js")
 CHECKPOINT_FIELDS = (
     "id",
     "created_at",
@@ -39,6 +40,7 @@ CHECKPOINT_FIELDS = (
     "num_heldout",
     "layer",
     "readout",
+    "left_out_told",
 )
 
 
@@ -54,15 +56,15 @@ def headline_value(status: Status) -> str:
     )
 
 
-def run_value(status: Status, log_tail: str = "", failed_log: str = "") -> str:
-    """The run at work, and the newest one that failed, each with the end of its log."""
+def run_value(status: Status, log_tail: str = "") -> str:
+    """The run at work with the end of its log, and the newest one that failed."""
     active = status["active"]
-    failed = newest_failure(status)
     return _packed(
         {
+            "project_id": status["project_id"],
             "active": {**active, "log": log_tail} if active else None,
             "queued": max(0, len(status["unfinished"]) - 1),
-            "failed": {**failed, "log": failed_log} if failed else None,
+            "failed": newest_failure(status),
         }
     )
 
@@ -73,6 +75,7 @@ def results_value(status: Status) -> str:
     failed = newest_failure(status)
     return _packed(
         {
+            "project_id": status["project_id"],
             "told_above": failed["id"] if failed else None,
             "checkpoint": {
                 **{name: checkpoint.get(name) for name in CHECKPOINT_FIELDS},
@@ -127,7 +130,7 @@ def train_panel(part: Part) -> gr.HTML:
         "",
         html_template='<div class="rs-train" data-part="train"></div>',
         css_template=style("train_panel.css"),
-        js_on_load=script("dom.js", "length_lean.js", "train_panel.js"),
+        js_on_load=script(*SCRIPTS),
         apply_default_css=False,
         elem_id=f"train-{part}",
         part=part,

@@ -114,6 +114,8 @@ def detail(
     database: Database, settings: Settings, project_id: int, checkpoint_id: int
 ) -> dict[str, Any]:
     """All that is known of a checkpoint, JSON-ready."""
+    from rm_core.model_card import left_out
+
     with database.read() as s:
         checkpoint = _find(s, project_id, checkpoint_id)
         run = runs.get_run(s, checkpoint.run_id)
@@ -136,6 +138,7 @@ def detail(
         **_row(checkpoint, snapshot, run),
         "in_use": in_use is not None and in_use.id == checkpoint.id,
         "figures": checkpoint.metrics,
+        "left_out_told": left_out(checkpoint.metrics),
         "votes": votes,
         "flipped": flipped,
         "candidates": manifest.get("candidates", []),

@@ -77,6 +77,7 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
             )
     decision = promotion.decide(work.project.promotion_rule, unseen)
     facts = {name: result.manifest[name] for name in HEAD_FACTS}
+    facts["num_pairs_left_out"] = len(work.pairs) - result.metrics["num_pairs"]
     result.metrics.update(facts | _further_figures(database, work, unseen, decision))
     live.stop_if_asked()
     live.stage("saving")

@@ -67,9 +67,19 @@ def why_not(s: Session, project_id: int) -> str | None:
     return _why_not_trainable(snapshots.new_judged_pairs(s, project_id), has_any)
 
 
-def cancel(database: Database, run_id: int) -> str:
-    """Cancel a run of any kind; its status then."""
+def cancel(database: Database, run_id: int, project_id: int | None = None) -> str:
+    """Cancel a run of any kind, of this project if one is given; its status then."""
+    if project_id is not None:
+        with database.read() as s:
+            _run_of(s, project_id, run_id)
     return run_queue.cancel(database, run_id)
+
+
+def _run_of(s: Session, project_id: int, run_id: int) -> TrainingRun:
+    run = runs.get_run(s, run_id)
+    if run is None or run.project_id != project_id:
+        raise NotFound(f"the project has no run {run_id}: the Train tab lists the runs there are.")
+    return run
 
 
 def check_config(config: dict[str, Any]) -> None:
@@ -140,7 +150,7 @@ def status(database: Database, project_id: int) -> TrainStatus:
     return {
         "project_id": project_id,
         "new_judged": num_new,
-        "checkpoint": describe_checkpoint(newest) if newest else None,
+        "checkpoint": _with_left_out(newest) if newest else None,
         "in_use": in_use.id if in_use else None,
         "active": describe_run(unfinished[0]) if unfinished else None,
         "unfinished": [describe_run(run) for run in unfinished],
@@ -164,6 +174,12 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "promoted": checkpoint.promoted_at is not None and checkpoint.retired_at is None,
         "promotion": checkpoint.promotion,
     }
+
+
+def _with_left_out(checkpoint: Checkpoint) -> dict[str, Any]:
+    from rm_core.model_card import left_out
+
+    return describe_checkpoint(checkpoint) | {"left_out_told": left_out(checkpoint.metrics)}
 
 
 def describe_run(run: TrainingRun) -> dict[str, Any]:
@@ -215,9 +231,7 @@ def curves(database: Database, run_id: int) -> list[dict[str, Any]]:
 def log_of(database: Database, settings: Settings, project_id: int, run_id: int) -> dict[str, Any]:
     """The end of the log of a run of this project."""
     with database.read() as s:
-        run = runs.get_run(s, run_id)
-    if run is None or run.project_id != project_id:
-        raise NotFound(f"the project has no run {run_id}: the Train tab lists the runs there are.")
+        _run_of(s, project_id, run_id)
     return {"run": run_id, "log": log_tail(database, settings, run_id)}
 
 

@@ -18,7 +18,6 @@ from studio.components.curves import curves, curves_value
 from studio.components.notice import notice, notice_value
 from studio.components.train_panel import (
     headline_value,
-    newest_failure,
     results_value,
     run_value,
     train_panel,
@@ -41,17 +40,16 @@ def build(ctx: TabContext) -> TabHandle:
                 headline = train_panel("headline")
             with gr.Column(scale=0, min_width=190):
                 start = gr.Button("Train", variant="primary", elem_id="train-button")
-                stop = gr.Button("Cancel run", visible=False, elem_id="cancel-button")
         run = train_panel("run")
         plots = curves("train-curves")
         results = train_panel("results")
         rules, save, saved = _rules_form()
-    outputs = [headline, run, plots, results, start, stop]
+    outputs = [headline, run, plots, results, start]
 
     @told
     def refresh(project_id: int | None, request: gr.Request) -> tuple[Any, ...]:
         if project_id is None:
-            return "", "", "", "", gr.Button(interactive=False), gr.Button(visible=False)
+            return "", "", "", "", gr.Button(interactive=False)
         ctx.require(request, project_id, "lead")
         return _shown(ctx, project_id)
 
@@ -64,11 +62,12 @@ def build(ctx: TabContext) -> TabHandle:
         return _shown(ctx, project_id)
 
     @told
-    def cancel(project_id: int | None, request: gr.Request) -> tuple[Any, ...]:
+    def cancel(project_id: int | None, request: gr.Request, event: gr.EventData) -> tuple[Any, ...]:
+        """The run that was shown when the button was pressed; another may be at work by now."""
         ctx.require(request, project_id, "lead")
-        active = training.status(ctx.database, project_id)["active"] if project_id else None
-        if active:
-            training.cancel(ctx.database, active["id"])
+        shown = event._data.get("run") if isinstance(event._data, dict) else None
+        if project_id is not None and isinstance(shown, int):
+            training.cancel(ctx.database, shown, project_id)
         return refresh(project_id, request)
 
     @told
@@ -109,7 +108,7 @@ def build(ctx: TabContext) -> TabHandle:
 
     shows = {"inputs": ctx.picker, "outputs": outputs, **QUICK}
     start.click(train, **shows)
-    stop.click(cancel, **shows)
+    run.cancel_run(cancel, **shows)
     headline.look(refresh, **shows)
     tab.select(refresh, **shows)
     tab.select(read_rules, ctx.picker, [*rules, saved], **QUICK)
@@ -126,16 +125,14 @@ def build(ctx: TabContext) -> TabHandle:
 def _shown(ctx: TabContext, project_id: int) -> tuple[Any, ...]:
     """The values of everything above the rules."""
     status = training.status(ctx.database, project_id)
-    failure = newest_failure(status)
     plotted = _run_to_plot(status)
     rows = training.curves(ctx.database, plotted) if plotted is not None else []
     return (
         headline_value(status),
-        run_value(status, _log(ctx, status["active"]), _log(ctx, failure)),
+        run_value(status, _log(ctx, status["active"])),
         curves_value(rows),
         results_value(status),
         gr.Button(interactive=status["why_not_trainable"] is None and not _is_training(status)),
-        gr.Button(visible=status["active"] is not None),
     )
 
 

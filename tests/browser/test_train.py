@@ -111,9 +111,44 @@ def test_a_failed_run_is_told_with_the_end_of_its_log(open_page: OpenPage, studi
     told = page.locator("#train-run").get_by_role("alert")
     expect(told).to_contain_text("Training failed (run 99")
     expect(told).to_contain_text("Out of memory.")
-    told.get_by_text("The end of its log").click()
+    told.get_by_text("The end of the log of run 99").click()
     expect(told.locator("pre")).to_contain_text("<b>MemoryError</b>: no room")
     page.wait_for_timeout(5000)  # two ticks: what was opened stays open
     expect(told.locator("pre")).to_be_visible()
     expect(page.locator("#train-results")).to_contain_text("see above")
+    # Every run's log can be opened, an older one's too, and stays open.
+    (studio.data_dir / "logs" / "run-1.log").write_text("run 1: an encoding\n")
+    results = page.locator("#train-results")
+    results.get_by_role("button", name="Log of run 1", exact=True).click()
+    expect(results.locator(".rs-logrow pre")).to_contain_text("run 1: an encoding")
+    results.get_by_role("button", name="Log of run 1", exact=True).click()
+    expect(results.locator(".rs-logrow")).to_have_count(0)
     expect(page.locator(".rs-plots svg.marks").first).to_be_visible()
+
+
+def test_the_run_shown_is_cancelled_from_its_box(open_page: OpenPage, studio: Studio) -> None:
+    database = studio.data_dir / "studio.db"
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute(  # of a process on another machine, as the row has it
+            "INSERT INTO training_run (id, project_id, kind, config, status, trigger, created_at, "
+            "started_at, heartbeat_at, pid, pid_started) VALUES (120, 1, 'encode', '{}', "
+            "'running', 'playground', datetime(), datetime(), datetime(), 1, '1@elsewhere/x')"
+        )
+        connection.commit()
+    page = train_tab(open_page("/?project=1"))
+    box = page.locator("#train-run")
+    expect(box).to_contain_text("Encoding ahead · run 120")
+    expect(box).to_contain_text("started by the playground")
+    button = box.get_by_role("button", name="Cancel run")
+    button.focus()
+    page.wait_for_timeout(2500)  # two looks: the button stays the same one
+    expect(button).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(button).to_be_disabled()
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        query = "SELECT status FROM training_run WHERE id = 120"
+        assert connection.execute(query).fetchone() == ("cancelling",)
+        connection.execute(
+            "UPDATE training_run SET status = 'cancelled', finished_at = datetime() WHERE id = 120"
+        )
+        connection.commit()

@@ -14,14 +14,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from studio.services import projects
+from studio.services import projects, run_queue, training
 from studio.services.errors import StudioError
 from studio.services.people import LOCAL, Person
 from studio.tabs.context import told
 from studio.tabs.page import build_blocks
 from tests.people import asked_by
 from tests.rows import make_project, open_pairs
-from tests.workspace import Workspace, make_workspace
+from tests.workspace import Workspace, kindness, make_workspace
 
 # Handlers that a person without any role may call: what each tells, and why that is nothing.
 FOR_EVERYBODY = {
@@ -185,3 +185,16 @@ def test_untouched_boxes_are_empty_and_never_a_fault(page: gr.Blocks, here: Work
 def test_the_train_button_without_a_project_says_so(page: gr.Blocks) -> None:
     with pytest.raises(gr.Error, match="No project is chosen"):
         called_by(LOCAL, handler(page, "train-button"), [None])
+
+
+def test_cancelling_ends_the_run_that_was_shown_and_not_the_one_at_work_by_now(
+    page: gr.Blocks, here: Workspace
+) -> None:
+    project_id = here.add(kindness(4))
+    shown, next_one = (training.request_run(here.database, project_id, "test") for _ in range(2))
+    run_queue.finish(here.database, shown, "failed", "out of memory")
+    cancel = handler(page, "train-run", "cancel_run").fn
+    cancel(project_id, asked_by(LOCAL), gr.EventData(None, {"run": shown}))
+    assert run_queue.status_of(here.database, next_one) == "queued"
+    cancel(project_id, asked_by(LOCAL), gr.EventData(None, {"run": next_one}))
+    assert run_queue.status_of(here.database, next_one) == "cancelled"

@@ -213,7 +213,15 @@ def test_what_was_refused_takes_no_part_when_heads_are_compared(
     config = {"max_response_tokens": 200}
     run_id = training.request_run(here.database, here.project_id, "click", config)
     here.run_here(run_id)
-    assert detail(here, 1)["figures"]["left_out"] == {"answers_refused": 1}
+    shown = detail(here, 1)
+    assert shown["figures"]["left_out"] == {"answers_refused": 1}
+    told = (
+        "1 answer is refused by the encoding, so 1 judged pair takes no part. The reason: The res"
+    )
+    assert shown["left_out_told"].startswith(told)
+    assert told in shown["model_card"]
+    on_train = training.status(here.database, here.project_id)["checkpoint"]
+    assert on_train["left_out_told"] == shown["left_out_told"]
     encoded_elsewhere(here.settings.features_path)
     here.run_here(reproduce_job.request(here.database, run_id))
     outcome = detail(here, 1)["reproduced"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import timedelta
 
 import pytest
 
 from db import checkpoints, runs, snapshots
 from db import projects as project_queries
+from db.models import utc_now
 from studio.services import projects, run_queue, train_job, training
 from studio.services.errors import NotFound, StudioError, UsageError
 from studio.services.live_run import LiveRun, RunStopped
@@ -159,7 +161,16 @@ def test_progress_and_time_left_come_from_the_row(judged_workspace: Workspace) -
     run_id = training.request_run(here.database, here.project_id, "click")
     here.begin(run_id)
     with here.database.write() as s:
-        runs.heartbeat(s, run_id, stage="encoding", done=50, total=100)
+        soon = utc_now() + timedelta(seconds=90)
+        runs.heartbeat(s, run_id, stage="encoding", done=50, total=100, eta_at=soon)
     active = training.status(here.database, here.project_id)["active"]
     assert (active["stage"], active["done"], active["total"]) == ("encoding", 50, 100)
-    assert active["eta_s"] == pytest.approx(active["elapsed_s"], rel=0.5)
+    assert active["eta_s"] == pytest.approx(90, abs=5)
+
+
+def test_only_a_run_of_the_project_is_cancelled_for_its_lead(judged_workspace: Workspace) -> None:
+    here = judged_workspace
+    run_id = training.request_run(here.database, here.project_id, "click")
+    with pytest.raises(NotFound, match="the project has no run"):
+        training.cancel(here.database, run_id, here.project_id + 1)
+    assert training.cancel(here.database, run_id, here.project_id) == "cancelled"
