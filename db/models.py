@@ -352,6 +352,13 @@ class Vote(Base):
         ),
         Index("ix_vote_created", "project_id", "created_at"),
         Index("ix_vote_showing_id", "showing_id"),
+        Index(  # what an annotator took back, to say what a new vote revises
+            "ix_vote_withdrawn",
+            "pair_id",
+            "annotator",
+            sqlite_where=text("retracted_at IS NOT NULL"),
+            postgresql_where=text("retracted_at IS NOT NULL"),
+        ),
         _one_of("choice", CHOICES),
         _one_of("purpose", PURPOSES),
         _one_of("left_side", ("a", "b")),
@@ -423,7 +430,12 @@ class Slot(Base):
             sqlite_where=text("lease_until IS NOT NULL"),
             postgresql_where=text("lease_until IS NOT NULL"),
         ),
-        Index("ix_slot_vote_id", "vote_id"),
+        Index(  # of filled ones alone: no planner may look for the unfilled ones here
+            "ix_slot_filled",
+            "vote_id",
+            sqlite_where=text("vote_id IS NOT NULL"),
+            postgresql_where=text("vote_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

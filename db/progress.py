@@ -153,7 +153,11 @@ def _closed_statements() -> tuple[sa.Select[Any], sa.Select[Any]]:
     )
     paused = select(Pair.id).where(Pair.project_id == bound("project"), Pair.status == "paused")
     closed = voted.union(paused).subquery()
-    unfilled = select(Slot.id).where(Slot.pair_id == closed.c.pair_id, Slot.vote_id.is_(None))
+    unfilled = select(Slot.id).where(
+        Slot.project_id == bound("project"),  # said again: from the index of unfilled slots alone
+        Slot.pair_id == closed.c.pair_id,
+        Slot.vote_id.is_(None),
+    )
     # Open pairs, not voted on by the annotator, of which others hold every unfilled slot.
     reachable = aliased(Slot)
     is_reachable = select(reachable.id).where(
