@@ -6,7 +6,6 @@ import contextlib
 import json
 import sqlite3
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from db import projects
 from db.models import AuditEvent
-from rm_core.features import FeatureStore
+from rm_core.features import FeatureStore, Lengths, Record
 from studio.jobs.run import run_job
 from studio.services import (
     checkpoints,
@@ -170,17 +169,18 @@ def test_a_head_of_answers_encoded_again_is_the_same_within_the_tolerance(here: 
 
 
 def encoded_elsewhere(path: Path) -> None:
-    """Half of the store's summaries as another machine rounds them, the rest gone."""
-    with contextlib.closing(sqlite3.connect(path)) as store:
-        rows = store.execute("SELECT id, data FROM summary").fetchall()
-        for number, (row, data) in enumerate(rows):
-            vectors = np.frombuffer(data, dtype="<f4") * np.float32(1 + 2e-7)
-            values = (vectors.tobytes(), zlib.crc32(vectors.tobytes()), row)
-            store.execute("UPDATE summary SET data = ?, crc = ? WHERE id = ?", values)
-            if number % 2:
-                store.execute("DELETE FROM summary WHERE id = ?", (row,))
-        store.execute("DELETE FROM refusal")
-        store.commit()
+    """Half of the store's summaries as another machine rounds them; the rest is gone."""
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
+    with contextlib.closing(sqlite3.connect(kept)) as file:
+        places = file.execute("SELECT key, layer FROM summary ORDER BY key, layer").fetchall()
+        lengths = file.execute("SELECT key, prompt_tokens, response_tokens FROM lengths").fetchall()
+    with FeatureStore(kept) as old, FeatureStore(path) as new:
+        for key, layer in places[::2]:
+            found = old.summaries([key], layer)
+            summary = np.stack([found.mean[0], found.end[0]]) * np.float32(1 + 2e-7)
+            new.put([Record(key, layer, int(found.num_tokens[0]), summary)])
+        new.put([], {key: Lengths(*counts) for key, *counts in lengths})
 
 
 def test_a_look_into_a_checkpoint_that_failed_is_told_with_it(judged_workspace: Workspace) -> None:
