@@ -116,6 +116,7 @@ def test_every_key_gives_its_verdict(label: Label) -> None:
 
 def test_buttons_give_the_same_verdicts_as_keys(label: Label) -> None:
     label.open().shows(1)
+    label.settles()
     label.page.get_by_role("button", name="Left is much better").click()
     label.shows(2)
     label.settles()
