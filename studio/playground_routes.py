@@ -1,6 +1,7 @@
 """The JSON routes of the playground, under /api/projects/{id}/playground.
 
     GET  options                 checkpoints, backbone, endpoint
+    GET  loading                 {"loading", "loaded"}: whether a score waits for the backbone
     GET  pair?wanted=12          a pair: a number, `random`, or `disputed` for leads
     POST score                   {"messages", "answers", "checkpoint_id", "against_id"}
     POST generate                the same with "source" and sampling; server-sent events
@@ -81,9 +82,14 @@ def router(database: Database, settings: Settings, environ: Mapping[str, str]) -
         return {
             **playground.options(database, project_id),
             "is_lead": is_lead,
+            "has_pairs": playground_pairs.has_pairs(database, project_id, who),
             "endpoint": _shown(endpoint.endpoint_of(database, project_id), is_lead, environ),
             "key_prefix": endpoint.KEY_PREFIX,
         }
+
+    @routes.get("/loading")
+    def loading(project_id: int, who: Person = Annotator) -> dict[str, bool]:
+        return playground.readiness(database, settings, project_id)
 
     @routes.get("/pair")
     def pair(project_id: int, wanted: str = "random", who: Person = Annotator) -> dict[str, Any]:

@@ -116,7 +116,12 @@ def _run(
     _log_to_stderr()
     launcher = LocalSubprocess(settings)
     dispatcher = Dispatcher(database, launcher)
-    launcher.on_exit = dispatcher.wake
+
+    def job_ended() -> None:
+        dispatcher.wake()
+        _warm_up(database, settings)  # a first checkpoint is tried at once
+
+    launcher.on_exit = job_ended
     config = uvicorn.Config(
         build_app(settings, database),
         log_level="warning",
@@ -150,12 +155,16 @@ def _announce(url: str, settings: Settings, output: Console, database: Database)
             "HTTPS before it (docs/lead.md)"
         )
     time.sleep(WARM_UP_DELAY_S)
+    _warm_up(database, settings)
+
+
+def _warm_up(database: Database, settings: Settings) -> None:
     from studio.services import scoring
 
     try:
         scoring.warm_up(database, settings)
     except StudioError as error:
-        log.warning("the newest checkpoint could not be loaded ahead of time: %s", error)
+        log.warning("the checkpoint in use could not be loaded ahead of time: %s", error)
 
 
 # --- the address -----------------------------------------------------------------------------

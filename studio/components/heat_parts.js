@@ -7,13 +7,10 @@ function partsOf(answer) {
   return { text: answer.reward - end, end, reward: answer.reward };
 }
 
-// The two shares as they are written: rounded so that the written numbers add up to the written sum.
-function written({ text, end, reward }, decimals = 3) {
+// The shares as they are written, so that the written numbers add up: the text's takes what rounding leaves.
+function written({ end, reward }, decimals = 3) {
   const round = (number) => Number(number.toFixed(decimals));
-  const isTextLarger = Math.abs(text) > Math.abs(end);
-  return isTextLarger
-    ? { text: round(round(reward) - round(end)), end: round(end), reward: round(reward) }
-    : { text: round(text), end: round(round(reward) - round(text)), reward: round(reward) };
+  return { text: round(round(reward) - round(end)), end: round(end), reward: round(reward) };
 }
 
 // The farthest that any of the answers' bars reaches from zero.

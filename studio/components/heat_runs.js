@@ -5,17 +5,19 @@ const NUM_RUNS = 3;
 const RUN_WORDS = { least: 3, most: 12 };
 const SMALLEST_RUN = 0.1; // of the strongest one's sum: less is not worth a place in the list
 
-// Runs of at most 12 neighbouring words that add up to most, strongest first, none overlapping.
-// amounts[i] is word i's; each run is {first, last, sum} with indices of words.
-function strongestRuns(amounts) {
-  const least = Math.min(RUN_WORDS.least, amounts.length);
+// Runs of at most 12 neighbouring words of a line that add up to most, strongest first, none overlapping.
+// amounts[i] is word i's and lines[i] its line; each run is {first, last, sum} with indices of words.
+function strongestRuns(amounts, lines) {
+  const sizes = new Map();
+  for (const line of lines) sizes.set(line, (sizes.get(line) || 0) + 1);
   const taken = new Uint8Array(amounts.length);
   const runs = [];
   while (runs.length < NUM_RUNS) {
     let best = { sum: 0 };
     for (let first = 0; first < amounts.length; first += 1) {
+      const least = Math.min(RUN_WORDS.least, sizes.get(lines[first]));
       let sum = 0;
-      for (let last = first; last < Math.min(amounts.length, first + RUN_WORDS.most) && !taken[last]; last += 1) {
+      for (let last = first; last < first + RUN_WORDS.most && lines[last] === lines[first] && !taken[last]; last += 1) {
         sum += amounts[last];
         if (last - first + 1 >= least && sum > best.sum) best = { first, last, sum };
       }
@@ -30,7 +32,9 @@ function strongestRuns(amounts) {
 // Places to list: [{text, first, last, amount}] with first and last tokens; direction 1 is up, -1 down.
 function runsOf(answer, reading, direction) {
   const words = unitsOf(answer, "word").units;
-  return strongestRuns(words.map((word) => direction * word[reading])).map(({ first, last, sum }) => ({
+  let line = 0;
+  const lines = words.map((word) => { line += word.text.trimEnd().includes("\n") ? 1 : 0; return line; });
+  return strongestRuns(words.map((word) => direction * word[reading]), lines).map(({ first, last, sum }) => ({
     text: words.slice(first, last + 1).map((word) => word.text).join("").trim(),
     first: words[first].first, last: words[last].last, amount: direction * sum,
   }));

@@ -109,8 +109,16 @@ function sourceOf(data) {
   return `Scored by ${one(data)}${data.against ? ` and ${one(data.against)}` : ""}${work}`;
 }
 
+// What is shown is not of the texts as they are now; the next comparison takes it back.
+function tellStale(...nodes) {
+  part("root").classList.toggle("stale", nodes.length > 0);
+  part("stale").hidden = nodes.length === 0;
+  part("stale").replaceChildren(...nodes);
+}
+
 function showComparison(data) {
   const isFirst = !view.data;
+  tellStale();
   view.data = data;
   part("root").hidden = !data;
   part("tip").hidden = true;

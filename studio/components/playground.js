@@ -1,11 +1,9 @@
 // The playground: what is asked and answered, scored by the server as it is typed.
 
 const SETTLE_MS = 60; // after the last key; several keys are one request
-const ROLES = ["user", "assistant", "system", "developer", "tool"];
-const ROLE_WORDS = { user: "User", assistant: "Assistant", system: "System", developer: "Developer", tool: "Tool" };
-const MAX_ANSWERS = 8;
+const ASK_LOADING_MS = 700; // a score that takes longer may be waiting for the backbone
 const play = {
-  project: null, options: null, pairId: null, hasScored: false, timer: 0, sequence: 0,
+  project: null, options: null, pair: null, hasScored: false, timer: 0, sequence: 0, saidBy: "",
   client: Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join(""),
 };
 
@@ -39,14 +37,20 @@ async function call(name, body) {
   return data;
 }
 
-function say(text, kind = "info", ...more) {
+// `by` is who may take it back: what a score says goes with the next one, and nothing else does.
+function say(text, kind = "info", { by = "", more = [] } = {}) {
   const status = part("status");
   status.dataset.kind = kind;
   status.replaceChildren(text, ...more);
+  play.saidBy = by;
 }
 
-function fail(error) {
-  say(sentence(error.message), "error");
+function unsay(by) {
+  if (play.saidBy === by) say("");
+}
+
+function fail(error, by = "") {
+  say(sentence(error.message), "error", { by });
 }
 
 function openTab(label) {
@@ -55,100 +59,23 @@ function openTab(label) {
   }
 }
 
-// ---- prompt and answers ------------------------------------------------------------------------
-
-function area(label, text, onEdit) {
-  const box = h("textarea", { class: "rs-area", "aria-label": label, dir: "auto", spellcheck: "false", rows: 1 });
-  box.value = text;
-  box.addEventListener("input", onEdit);
-  return box;
-}
-
-function turnElement({ role, content }) {
-  const choice = h("select", { class: "rs-input", "aria-label": "Role" },
-    ROLES.map((name) => h("option", { value: name, selected: name === role }, ROLE_WORDS[name])));
-  choice.addEventListener("change", edited);
-  const remove = h("button", { type: "button", class: "rs-x", "aria-label": "Remove this turn", title: "Remove this turn" }, "✕");
-  const row = h("div", { class: "rs-turn-edit" }, choice, area("Turn", content, edited), remove);
-  remove.addEventListener("click", () => {
-    row.remove();
-    nameTurns();
-    edited();
-  });
-  return row;
-}
-
-// The last turn is the prompt that is answered: screen readers and tests find it by that name.
-function nameTurns() {
-  const rows = [...part("turns").children];
-  rows.forEach((row, i) => {
-    row.querySelector("textarea").setAttribute("aria-label", i === rows.length - 1 ? "Prompt" : `Turn ${i + 1}`);
-    row.querySelector(".rs-x").disabled = rows.length === 1;
-  });
-  part("add-system").hidden = rows[0]?.querySelector("select").value === "system";
-}
-
-function setTurns(messages) {
-  part("turns").replaceChildren(...messages.map(turnElement));
-  nameTurns();
-}
-
-function turns() {
-  return [...part("turns").children].map((row) => ({
-    role: row.querySelector("select").value, content: row.querySelector("textarea").value,
-  }));
-}
-
-function answerElement(text) {
-  const remove = h("button", { type: "button", class: "rs-x", title: "Remove this answer" }, "✕");
-  const live = h("span", { class: "rs-live" });
-  const title = h("h3", {});
-  const box = h("section", { class: "rs-answer" }, h("header", {}, title, live, h("span", { class: "rs-push" }), remove), area("", text, edited));
-  remove.addEventListener("click", () => {
-    box.remove();
-    nameAnswers();
-    edited();
-  });
-  return box;
-}
-
-function nameAnswers() {
-  const boxes = [...part("answers").children];
-  boxes.forEach((box, i) => {
-    const name = `Answer ${NAMES[i]}`;
-    box.querySelector("h3").textContent = name;
-    box.querySelector("textarea").setAttribute("aria-label", name);
-    const remove = box.querySelector(".rs-x");
-    remove.setAttribute("aria-label", `Remove answer ${NAMES[i]}`);
-    remove.disabled = boxes.length <= 2;
-  });
-  part("add-answer").disabled = boxes.length >= MAX_ANSWERS;
-}
-
-function addAnswer(text = "") {
-  const box = answerElement(text);
-  part("answers").append(box);
-  nameAnswers();
-  return box.querySelector("textarea");
-}
-
-function setAnswers(texts) {
-  part("answers").replaceChildren();
-  for (const text of texts) addAnswer(text);
-}
-
-const answers = () => [...part("answers").querySelectorAll("textarea")].map((box) => box.value);
-
 // ---- scoring -----------------------------------------------------------------------------------
 
-// What people said of a pair is not said of an edited one; the numbers follow the edit.
+// The numbers follow the edit, or are marked as those of the texts before it.
 function edited() {
-  play.pairId = null;
-  if (part("status").dataset.kind === "info") say("");
   nameTurns();
+  tellVerdict();
+  tellEmpty();
+  if (part("status").dataset.kind === "info" && play.saidBy !== "writing") say("");
   if (!play.hasScored) return;
   for (const number of element.querySelectorAll(".rs-live")) number.classList.add("stale");
   if (part("live").checked) scoreSoon();
+  else markStale();
+}
+
+function markStale() {
+  const again = h("button", { type: "button", class: "rs-goto", onclick: () => score(true) }, "Score again");
+  tellStale("Figures and colours below are of the texts before your edits. ", again);
 }
 
 function scoreSoon() {
@@ -161,7 +88,9 @@ async function score(isAsked) {
   play.sequence += 1;
   const mine = play.sequence;
   const project = play.project;
-  if (isAsked) say("scoring …");
+  if (isAsked) say("scoring …", "info", { by: "score" });
+  play.isWaiting = true;
+  const asking = setInterval(() => tellLoading(mine), ASK_LOADING_MS);
   try {
     const data = await call("score", {
       messages: turns(), answers: answers(), checkpoint_id: numberOf("checkpoint"), against_id: numberOf("against"),
@@ -170,8 +99,21 @@ async function score(isAsked) {
     if (data.stale || mine !== play.sequence || project !== play.project) return;
     showScores(data, isAsked);
   } catch (error) {
-    if (mine === play.sequence) fail(error);
+    if (mine !== play.sequence) return;
+    fail(error, "score");
+    if (play.hasScored) markStale();
+  } finally {
+    clearInterval(asking);
+    if (mine === play.sequence) play.isWaiting = false;
   }
+}
+
+// The first score after a start or a training may wait for the backbone: seconds, on a busy machine more.
+async function tellLoading(mine) {
+  const { loading } = await call("loading").catch(() => ({ loading: false }));
+  if (mine !== play.sequence || !play.isWaiting) return;
+  if (loading) say("loading the backbone …", "info", { by: "score" });
+  else if (play.saidBy === "score") say("scoring …", "info", { by: "score" });
 }
 
 function numberOf(name) {
@@ -181,29 +123,46 @@ function numberOf(name) {
 
 function showScores(data, isAsked) {
   play.hasScored = true;
-  if (isAsked || part("status").dataset.kind === "error") say("");
+  play.isWaiting = false;
+  unsay("score");
   [...element.querySelectorAll(".rs-live")].forEach((number, a) => {
-    number.textContent = data.answers[a] ? signed(data.answers[a].reward) : "";
+    number.textContent = data.answers[a] ? liveFigure(data, a) : "";
     number.classList.remove("stale");
   });
   part("open-sending").hidden = !play.options?.is_lead;
   showComparison(data);
+  tellEmpty();
   if (isAsked) requestAnimationFrame(bringIntoView);
 }
 
-// A long prompt and answers above must not hide the result that was asked for.
+function liveFigure(data, a) {
+  const by = (made) => `${signed(made.answers[a].reward)} by ${made.checkpoint.id}`;
+  return data.against ? `${by(data)} · ${by(data.against)}` : signed(data.answers[a].reward);
+}
+
+// A long prompt and answers above must not hide the result that was asked for, nor what people said.
 function bringIntoView() {
-  const { top } = part("root").getBoundingClientRect();
+  const result = part("verdict").hidden ? part("root") : part("verdict");
+  const { top } = result.getBoundingClientRect();
   if (top > 0 && top < window.innerHeight * 0.45) return;
   const isCalm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
-  part("root").scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
+  result.scrollIntoView({ block: "start", behavior: isCalm ? "auto" : "smooth" });
 }
 
 function forgetScores() {
   play.hasScored = false;
   play.sequence += 1; // what is on its way is of another prompt
+  unsay("score");
   for (const number of element.querySelectorAll(".rs-live")) number.textContent = "";
   showComparison(null);
+  tellEmpty();
+}
+
+// A page with nothing in it says what can be done here.
+function tellEmpty() {
+  const isBlank = [...turns().map(({ content }) => content), ...answers()].every((text) => text === "");
+  part("empty").hidden = play.hasScored || !isBlank || !play.options?.checkpoints.length;
+  part("empty-pair").hidden = !play.options?.has_pairs;
 }
 
 // ---- pairs and checkpoints ---------------------------------------------------------------------
@@ -223,6 +182,15 @@ function verdictLine({ pair_id: id, verdict }) {
   return `Pair ${id}: answer ${target > 0.5 ? "A" : "B"} was judged better (${votes}${agreed}).`;
 }
 
+// What people said of a pair holds while prompt and both answers are as it has them.
+const pairTexts = () => JSON.stringify([turns(), answers().slice(0, 2)]);
+
+function tellVerdict() {
+  const isAsOpened = play.pair !== null && play.pair.texts === pairTexts();
+  part("verdict").hidden = !isAsOpened;
+  part("verdict").textContent = isAsOpened ? play.pair.line : "";
+}
+
 async function openPair(kind) {
   if (!await hasProject()) return;
   const wanted = kind === "number" ? part("pair-number").value.trim() : kind;
@@ -231,9 +199,10 @@ async function openPair(kind) {
     setTurns(pair.messages);
     setAnswers([pair.response_a, pair.response_b]);
     part("pair-number").value = String(pair.pair_id);
+    play.pair = { line: verdictLine(pair), texts: pairTexts() };
+    say("");
     forgetScores();
-    play.pairId = pair.pair_id;
-    say(verdictLine(pair));
+    tellVerdict();
     if (part("live").checked && play.options?.checkpoints.length) score(false);
   } catch (error) {
     fail(error);
@@ -265,6 +234,7 @@ async function loadOptions() {
     play.options = options;
     fillCheckpoints(options);
     fillWriting(options);
+    tellEmpty();
     part("open-sending").hidden = !play.hasScored || !options.is_lead;
     element.querySelector('[data-pair="disputed"]').hidden = !options.is_lead;
   } catch (error) {
@@ -279,6 +249,8 @@ function takeValue() {
     play.project = project;
     if (project !== null) nameProject();
     play.options = null;
+    play.pair = null;
+    tellVerdict();
     for (const name of ["checkpoint", "against"]) part(name).replaceChildren();
     forgetScores();
     say("");
@@ -306,6 +278,8 @@ function setUpPlayground() {
     nameTurns();
     part("turns").firstElementChild.querySelector("textarea").focus();
   });
+  part("empty-pair").addEventListener("click", () => openPair("random"));
+  part("live").addEventListener("change", () => { if (part("live").checked && !part("stale").hidden) score(false); });
   part("add-answer").addEventListener("click", () => addAnswer().focus());
   part("to-train").addEventListener("click", () => openTab("Train"));
   for (const name of ["checkpoint", "against"]) {

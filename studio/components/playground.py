@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import gradio as gr
 
 
+PLAYGROUND_SCRIPTS = ("playground_texts.js", "playground.js", "playground_panels.js")
+
+
 def playground_value(project_id: int | None) -> str:
     """The component's value: it asks for the project's checkpoints again whenever it changes."""
     return json.dumps({"project_id": project_id, "at": time.time()})
@@ -30,7 +33,7 @@ def playground() -> gr.HTML:
         "",
         html_template=asset("playground.html") + asset("token_heatmap.html"),
         css_template=style("playground.css") + heat_style(),
-        js_on_load=script(*SCRIPTS, "playground.js", "playground_panels.js"),
+        js_on_load=script(*SCRIPTS, *PLAYGROUND_SCRIPTS),
         apply_default_css=False,
         elem_id="playground",
         **heat_props(),

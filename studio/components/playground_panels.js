@@ -1,6 +1,7 @@
 // The playground's two panels: an answer written by a model, and a pair sent to be labelled.
 
 const writing = { stop: null };
+const sending = { boxes: [] }; // the two answers that are chosen, by their boxes
 
 function field(label, input) {
   return h("label", { class: "rs-field" }, label, input);
@@ -69,15 +70,17 @@ function samplingValues() {
   };
 }
 
-// An empty answer is written into; else there is a new one.
+// An empty answer is written into; else there is a new one, which goes again if nothing comes.
 function emptyAnswer() {
   const boxes = [...part("answers").querySelectorAll("textarea")];
-  return boxes.find((box) => box.value === "") || (boxes.length < MAX_ANSWERS ? addAnswer() : null);
+  const empty = boxes.find((box) => box.value === "");
+  if (empty) return { box: empty, isNew: false };
+  return boxes.length < MAX_ANSWERS ? { box: addAnswer(), isNew: true } : null;
 }
 
 async function write() {
-  const box = emptyAnswer();
-  if (!box) {
+  const target = emptyAnswer();
+  if (!target) {
     say(`There are ${MAX_ANSWERS} answers already: remove one first.`, "error");
     return;
   }
@@ -85,37 +88,45 @@ async function write() {
   writing.stop = () => control.abort();
   part("write").disabled = true;
   part("stop-writing").disabled = false;
+  const { text, kind } = await writeInto(target.box, control.signal);
+  writing.stop = null;
+  part("write").disabled = false;
+  part("stop-writing").disabled = true;
+  if (target.isNew && target.box.value === "") removeAnswer(target.box.closest(".rs-answer"));
+  else edited();
+  say(text, kind);
+}
+
+// Writes until the answer's end; {text, kind} of the line that is left when it is over.
+async function writeInto(box, signal) {
   try {
     const answer = await fetch(route("generate"), {
-      method: "POST", headers: { "content-type": "application/json" }, signal: control.signal,
+      method: "POST", headers: { "content-type": "application/json" }, signal,
       body: JSON.stringify({ messages: turns(), ...samplingValues() }),
     });
     if (!answer.ok) throw new Error((await answer.json()).error);
-    await readEvents(answer.body, box);
-    say("");
+    const notes = await readEvents(answer.body, box);
+    return { text: notes.map(sentence).join(" "), kind: "info" };
   } catch (error) {
-    if (error.name === "AbortError") say("Stopped; what was written stays.");
-    else fail(error);
-  } finally {
-    writing.stop = null;
-    part("write").disabled = false;
-    part("stop-writing").disabled = true;
-    edited();
+    if (error.name !== "AbortError") return { text: sentence(error.message), kind: "error" };
+    return { text: box.value ? "Stopped; what was written stays." : "Stopped; nothing was written yet.", kind: "info" };
   }
 }
 
 async function readEvents(body, box) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  const notes = [];
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) return notes;
     const lines = (rest + value).split("\n\n");
     rest = lines.pop();
     for (const line of lines) {
       const event = JSON.parse(line.slice("data: ".length));
       if (event.error) throw new Error(event.error);
-      if (event.state) say(`${event.state} …`);
+      if (event.note) notes.push(event.note);
+      if (event.state) say(`${event.state} …`, "info", { by: "writing" });
       if (event.text) box.value += event.text;
     }
   }
@@ -123,24 +134,31 @@ async function readEvents(body, box) {
 
 // ---- send to labelling -------------------------------------------------------------------------
 
+// Again whenever answers come or go; the two that were chosen stay chosen while they are there.
 function fillSending() {
-  const pick = (name, chosen) => h("select", { class: "rs-input", name },
-    answers().map((_, i) => h("option", { value: i, selected: i === chosen }, `Answer ${NAMES[i]}`)));
+  const boxes = [...part("answers").children];
+  const others = boxes.filter((box) => !sending.boxes.includes(box));
+  sending.boxes = [0, 1].map((n) => (boxes.includes(sending.boxes[n]) ? sending.boxes[n] : others.shift()));
+  const pick = (n) => {
+    const select = h("select", { class: "rs-input" }, boxes.map((box, i) => h("option", { value: i, selected: box === sending.boxes[n] }, `Answer ${NAMES[i]}`)));
+    select.addEventListener("change", () => { sending.boxes[n] = boxes[Number(select.value)]; });
+    return select;
+  };
   const go = h("button", { type: "button", class: "rs-small", "data-part": "send" }, "Make them a pair");
   go.addEventListener("click", send);
   part("sending").replaceChildren(h("h3", {}, "Let people say which of two is better"),
-    h("div", { class: "rs-fields" }, field("One answer", pick("first", 0)), field("The other", pick("second", 1)), go),
+    h("div", { class: "rs-fields" }, field("One answer", pick(0)), field("The other", pick(1)), go),
     h("p", { class: "rs-hint" }, "The prompt above and these two answers become a pair of the project, without a verdict, to be labelled like any other. The same two are never two pairs."));
 }
 
 async function send() {
-  const chosen = (name) => answers()[Number(part("sending").querySelector(`[name="${name}"]`).value)];
+  const [first, second] = sending.boxes.map((box) => box.querySelector("textarea").value);
   try {
-    const sent = await call("send", { messages: turns(), first: chosen("first"), second: chosen("second") });
+    const sent = await call("send", { messages: turns(), first, second });
     const open = h("button", { type: "button", class: "rs-goto" }, "open Label");
     open.addEventListener("click", () => openTab("Label"));
     const line = sent.is_new ? `Pair ${sent.pair_id} waits to be labelled: ` : `These two are pair ${sent.pair_id} already; nothing was added: `;
-    say(line, sent.is_new ? "good" : "info", open);
+    say(line, sent.is_new ? "good" : "info", { more: [open] });
   } catch (error) {
     fail(error);
   }

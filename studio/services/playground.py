@@ -238,3 +238,13 @@ def options(database: Database, project_id: int) -> dict[str, Any]:
             for each in known
         ],
     }
+
+
+def readiness(database: Database, settings: Settings, project_id: int) -> dict[str, bool]:
+    """Whether something is being loaded now, and whether the checkpoint in use is in memory."""
+    with database.read() as s:
+        newest = checkpoints.newest_promoted(s, project_id)
+    return {
+        "loading": scoring.is_loading(),
+        "loaded": newest is not None and scoring.is_warm(settings, newest),
+    }

@@ -57,6 +57,13 @@ def open_pair(
         }
 
 
+def has_pairs(database: Database, project_id: int, person: Person) -> bool:
+    """Whether there is a pair that the person may open."""
+    with database.read() as s:
+        is_lead = person.may(project_id, "lead")
+        return _find(s, project_id, person, "random", is_lead) is not None
+
+
 def _find(
     s: Session, project_id: int, person: Person, wanted: int | str, is_lead: bool
 ) -> int | None:

@@ -13,6 +13,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ class LoadedModel:
 _loaded: OrderedDict[tuple[str, str, str], LoadedModel] = OrderedDict()
 # Held while loading and scoring: several forwards at once on the same cores only take turns.
 one_at_a_time = threading.Lock()
+_loading = threading.Event()  # set while a checkpoint or a backbone is being loaded
 
 
 # --- which checkpoint ------------------------------------------------------------------------
@@ -122,18 +124,23 @@ def load(settings: Settings, checkpoint: Checkpoint) -> LoadedModel:
     """The model of a checkpoint, from memory when it is there; hold `one_at_a_time`."""
     from rm_core.uncertainty import Posterior
 
+    key = _key(settings, checkpoint)
     directory = settings.checkpoints_dir / checkpoint.directory
-    key = (str(directory), checkpoint.sha256, settings.device)
     found = _loaded.get(key)
     if found is None:
-        model = load_directory(settings, directory)
-        with told_plainly():
+        with _told_as_loading(), told_plainly():
+            model = load_directory(settings, directory)
             found = LoadedModel(model, Posterior.load(directory))
         _loaded[key] = found
         while len(_loaded) > MAX_LOADED:
             _loaded.popitem(last=False)
     _loaded.move_to_end(key)
     return found
+
+
+def _key(settings: Settings, checkpoint: Checkpoint) -> tuple[str, str, str]:
+    directory = settings.checkpoints_dir / checkpoint.directory
+    return str(directory), checkpoint.sha256, settings.device
 
 
 def load_model(settings: Settings, checkpoint: Checkpoint) -> RewardModel:
@@ -153,8 +160,29 @@ def live_encoder(loaded: LoadedModel) -> LiveEncoder:
                 loaded.live = other.live
                 break
         else:
-            loaded.live = LiveEncoder(loaded.model.warm())
+            with _told_as_loading():
+                loaded.live = LiveEncoder(loaded.model.warm())
     return loaded.live
+
+
+@contextmanager
+def _told_as_loading() -> Iterator[None]:
+    _loading.set()
+    try:
+        yield
+    finally:
+        _loading.clear()
+
+
+def is_loading() -> bool:
+    """Whether a score would now wait for a checkpoint or a backbone that is being loaded."""
+    return _loading.is_set()
+
+
+def is_warm(settings: Settings, checkpoint: Checkpoint) -> bool:
+    """Whether a score by this checkpoint begins at once: model and backbone are in memory."""
+    found = _loaded.get(_key(settings, checkpoint))
+    return found is not None and found.live is not None
 
 
 def _backbone_key(loaded: LoadedModel) -> tuple[Any, ...]:
@@ -164,12 +192,17 @@ def _backbone_key(loaded: LoadedModel) -> tuple[Any, ...]:
 
 
 def warm_up(database: Database, settings: Settings) -> None:
-    """Load what the playground will need, so that its first score does not wait for it."""
+    """Load what the playground will need, so that its next score does not wait for it.
+
+    That is the checkpoint in use in the project that was trained last; nothing when it is there.
+    """
     with database.read() as s:
         newest = s.scalar(select(Checkpoint).order_by(Checkpoint.id.desc()).limit(1))
-    if newest is not None:
-        with one_at_a_time, told_plainly():
-            live_encoder(load(settings, newest))
+        if newest is None:
+            return
+        in_use = checkpoints.newest_promoted(s, newest.project_id) or newest
+    with one_at_a_time, told_plainly():
+        live_encoder(load(settings, in_use))
 
 
 # --- texts ---------------------------------------------------------------------------------
