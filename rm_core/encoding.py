@@ -325,11 +325,12 @@ def _records(
             is_whole = lengths[address].fit(limits, max_context)
             key = address if is_whole else limited_key(address, limits)
             count = answer.num_response_tokens
+            ids = np.array(answer.input_ids[answer.response_start :], dtype=np.int32)
             for layer, hidden in by_layer.items():
                 response = hidden[len(hidden) - count :].numpy()  # [T, H]
                 mean = response.mean(axis=0, dtype=np.float64).astype(np.float32)
                 summary = np.stack([mean, response[-1]])
-                yield Record(key, layer, count, summary, response if tokens else None)
+                yield Record(key, layer, count, summary, response if tokens else None, ids)
 
 
 class _Progress:

@@ -1,14 +1,16 @@
 """The feature store's file: its tables, its format's number, its size, and what to do with damage.
 
-One SQLite file in write-ahead mode. Opening one of an older format empties it and says so: what it
-held is encoded again. Pages of 16 kB hold three answers at 576 dimensions; with 4 kB ones, reading
-a training matrix takes a third longer (benchmarks/results/store.json).
+One SQLite file in write-ahead mode. Opening one of format 2 keeps its summaries and drops its whole
+token states (which lack ids); one of format 1 is emptied. Either is said, and what was dropped is
+encoded again when it is needed. Pages of 16 kB hold three answers at 576 dimensions; with 4 kB
+ones, reading a training matrix takes a third longer (benchmarks/results/store.json).
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,11 @@ from rm_core.errors import FeatureStoreError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the tables or what the records mean change."""
+
+_WITH_DATA_CHECKSUMS = 2
+"""The format whose checksums were of the records' data alone."""
 
 _PAGE_BYTES = 16_384
 _MAPPED_BYTES = 2**36  # read through the page cache instead of copying twice
@@ -40,6 +45,16 @@ CREATE TABLE lengths (
 ) WITHOUT ROWID;
 CREATE TABLE refusal (key TEXT PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
 """
+
+
+def checksum(key: str, layer: int, num_tokens: int, data: bytes) -> int:
+    """CRC-32 of a record's data and of what says whose it is."""
+    return _placed(zlib.crc32(data), key, layer, num_tokens)
+
+
+def _placed(crc_of_data: int, key: str, layer: int, num_tokens: int) -> int:
+    """The same from the data's own CRC-32: a checksum goes on where another ended."""
+    return zlib.crc32(f"{key} {layer} {num_tokens}".encode(), crc_of_data)
 
 
 class FeatureFile:
@@ -91,26 +106,47 @@ class FeatureFile:
                     f"{FORMAT}: use the version that wrote it, or move the file away (it is "
                     "rebuilt by encoding again)."
                 )
-            if found < FORMAT:
-                names = "SELECT name FROM sqlite_master WHERE type = 'table'"
-                older = [name for (name,) in db.execute(names)]
-                for name in older:
-                    db.execute(f'DROP TABLE "{name}"')
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version={FORMAT}")
-                if older:
-                    log.warning(
-                        "The feature store %s was written by an older version (format %d, now "
-                        "%d): it has been emptied, and every answer is encoded again.",
-                        self.path,
-                        max(found, 1),
-                        FORMAT,
-                    )
+            if found == _WITH_DATA_CHECKSUMS:
+                self._upgrade()
+            elif found < FORMAT:
+                self._start_anew(found)
+            db.execute(f"PRAGMA user_version={FORMAT}")
             db.execute("COMMIT")
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+    def _upgrade(self) -> None:
+        """Checksums of the place as well; token states have ids in front of them now."""
+        db = self.connection
+        db.create_function("placed", 4, _placed, deterministic=True)
+        db.execute("UPDATE summary SET crc = placed(crc, key, layer, num_tokens)")
+        db.execute("DELETE FROM tokens")
+        log.warning(
+            "The feature store %s was written by an older version (format %d, now %d): its "
+            "summaries are kept, whole token states are encoded again when they are needed.",
+            self.path,
+            _WITH_DATA_CHECKSUMS,
+            FORMAT,
+        )
+
+    def _start_anew(self, found: int) -> None:
+        db = self.connection
+        older = [
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        for name in older:
+            db.execute(f'DROP TABLE "{name}"')
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            db.execute(statement)
+        if older:
+            log.warning(
+                "The feature store %s was written by an older version (format %d, now %d): it has "
+                "been emptied, and every answer is encoded again.",
+                self.path,
+                max(found, 1),
+                FORMAT,
+            )
 
     def close(self) -> None:
         self.connection.close()

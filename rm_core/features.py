@@ -11,10 +11,11 @@ One SQLite file (rm_core.feature_file), shared by processes. Of an answer and la
 
 - `summary`, kept for good: mean over the response's T tokens and the end token's state, 2 x H
   float32;
-- `tokens`, evictable: all T states, T x H float32.
+- `tokens`, evictable: the T token ids, int32, and all T states, T x H float32.
 
-Each has a CRC-32; a damaged record is dropped, counted, and encoded again. An answer that cannot be
-encoded under some limits leaves its refusal, so that it is refused again without a tokenizer.
+Each has a CRC-32 over its data, key, layer and length; a damaged record is dropped, counted, and
+encoded again. An answer that cannot be encoded under some limits leaves its refusal, so that it is
+refused again without a tokenizer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from rm_core.backbone import BackboneInfo
 from rm_core.conversation import Answer, Limits
 from rm_core.errors import FeatureStoreError
-from rm_core.feature_file import FeatureFile
+from rm_core.feature_file import FeatureFile, checksum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ class Record:
         num_tokens: T, the end tokens counted.
         summary: float32 [2, H]: mean over the response's tokens, end token.
         tokens: float32 [T, H], or None where whole states are not wanted.
+        ids: int32 [T], the response's token ids, kept with `tokens`; None: not known (-1).
     """
 
     key: str
@@ -58,6 +59,17 @@ class Record:
     num_tokens: int
     summary: np.ndarray
     tokens: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+    def rows(self) -> Iterator[tuple[Kind, bytes]]:
+        """What is written of it."""
+        import numpy as np
+
+        yield "summary", self.summary.astype("<f4", copy=False).tobytes()
+        if self.tokens is not None:
+            ids = np.full(self.num_tokens, -1) if self.ids is None else self.ids
+            states = self.tokens.astype("<f4", copy=False).tobytes()
+            yield "tokens", ids.astype("<i4", copy=False).tobytes() + states
 
 
 @dataclass(frozen=True)
@@ -209,19 +221,17 @@ class FeatureStore:
         What is there already stays as it is.
         """
         now = time.time()
-        summaries, tokens = [], []
+        rows: dict[Kind, list[tuple[Any, ...]]] = {"summary": [], "tokens": []}
         for record in records:
             place = (record.key, record.layer, record.num_tokens)
-            data = record.summary.astype("<f4", copy=False).tobytes()
-            summaries.append((*place, zlib.crc32(data), data))
-            if record.tokens is not None:
-                data = record.tokens.astype("<f4", copy=False).tobytes()
-                tokens.append((*place, zlib.crc32(data), now, data))
+            for kind, data in record.rows():
+                used = (now,) if kind == "tokens" else ()
+                rows[kind].append((*place, checksum(*place, data), *used, data))
         with self._file.writing() as db:
             names = "(key, layer, num_tokens, crc, data) VALUES (?, ?, ?, ?, ?)"
-            db.executemany(f"INSERT OR IGNORE INTO summary {names}", summaries)
+            db.executemany(f"INSERT OR IGNORE INTO summary {names}", rows["summary"])
             names = "(key, layer, num_tokens, crc, used_at, data) VALUES (?, ?, ?, ?, ?, ?)"
-            db.executemany(f"INSERT OR IGNORE INTO tokens {names}", tokens)
+            db.executemany(f"INSERT OR IGNORE INTO tokens {names}", rows["tokens"])
             db.executemany(
                 "INSERT OR IGNORE INTO lengths VALUES (?, ?, ?)",
                 [(key, *each) for key, each in (lengths or {}).items()],
@@ -282,6 +292,13 @@ class FeatureStore:
 
     def token_states(self, keys: Sequence[str], layer: int) -> Iterator[tuple[str, np.ndarray]]:
         """Yield (key, float32 [T, H]) for every key that has whole token states at `layer`."""
+        for key, _, states in self.tokens(keys, layer):
+            yield key, states
+
+    def tokens(
+        self, keys: Sequence[str], layer: int
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """The same with the tokens' ids: (key, int32 [T], float32 [T, H])."""
         import numpy as np
 
         for part in self._read("tokens", layer, list(dict.fromkeys(keys)), set()):
@@ -291,7 +308,9 @@ class FeatureStore:
                     [(time.time(), key, layer) for key, _, _ in part],
                 )
             for key, num_tokens, data in part:
-                yield key, np.frombuffer(data, dtype="<f4").reshape(num_tokens, -1)
+                ids = np.frombuffer(data, dtype="<i4", count=num_tokens)
+                states = np.frombuffer(data, dtype="<f4", offset=4 * num_tokens)
+                yield key, ids, states.reshape(num_tokens, -1)
 
     def _read(
         self, kind: Kind, layer: int, keys: list[str], damaged: set[str]
@@ -307,7 +326,9 @@ class FeatureStore:
             with self._file.told() as db:
                 rows = db.execute(query, part).fetchall()
             sound = [
-                (key, count, data) for key, count, data, crc in rows if zlib.crc32(data) == crc
+                (key, count, data)
+                for key, count, data, crc in rows
+                if checksum(key, layer, count, data) == crc
             ]
             if len(sound) < len(rows):
                 lost = {row[0] for row in rows}.difference(key for key, _, _ in sound)
@@ -353,9 +374,10 @@ class FeatureStore:
         for kind in ("summary", "tokens"):
             with self._file.told() as db:
                 total, damaged = 0, []
-                for rowid, data, crc in db.execute(f"SELECT id, data, crc FROM {kind}"):
+                query = f"SELECT id, crc, key, layer, num_tokens, data FROM {kind}"
+                for rowid, crc, *record in db.execute(query):
                     total += 1
-                    if zlib.crc32(data) != crc:
+                    if checksum(*record) != crc:
                         damaged.append((rowid,))
             if repair and damaged:
                 with self._file.writing() as db:

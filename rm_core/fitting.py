@@ -37,6 +37,7 @@ class PairFeatures:
         layer: which.
         mean_a, end_a, mean_b, end_b: float [B, H].
         states_a, states_b: float32 [T, H] for every pair; only for the per-token objective.
+        partings: int64 [B], after how many tokens the answers part; beside the states.
     """
 
     layer: int
@@ -46,15 +47,25 @@ class PairFeatures:
     end_b: np.ndarray
     states_a: list[np.ndarray] | None = None
     states_b: list[np.ndarray] | None = None
+    partings: np.ndarray | None = None
 
     def take(self, chosen: np.ndarray) -> PairFeatures:
         """The pairs of an index array."""
-        picked = [array[chosen] for array in (self.mean_a, self.end_a, self.mean_b, self.end_b)]
-        states = [
-            [states[i] for i in chosen] if states is not None else None
+        states_a, states_b = (
+            None if states is None else [states[i] for i in chosen]
             for states in (self.states_a, self.states_b)
-        ]
-        return PairFeatures(self.layer, *picked, *states)
+        )
+        partings = None if self.partings is None else self.partings[chosen]
+        return PairFeatures(
+            self.layer,
+            self.mean_a[chosen],
+            self.end_a[chosen],
+            self.mean_b[chosen],
+            self.end_b[chosen],
+            states_a,
+            states_b,
+            partings,
+        )
 
     def differences(self, readout: Readout) -> np.ndarray:
         """Features a - b in which a readout's reward difference is linear, float [B, d]."""
@@ -268,10 +279,12 @@ def _token_rows(outcome: Rows, features: PairFeatures, recipe: Recipe) -> Rows:
     """Rows of the per-token objectives."""
     assert features.states_a is not None
     assert features.states_b is not None
+    assert features.partings is not None
     return token_rows(
         outcome,
         features.states_a,
         features.states_b,
+        features.partings,
         token_weight=recipe.token_weight,
         max_positions=recipe.max_token_positions,
     )

@@ -11,7 +11,7 @@ v_rejected) position by position, with its defects mended:
 - the comparison ends with the shorter answer: no token is compared with padding;
 - the term at each answer's own score position (its end token) always takes part, with weight 1
   beside `token_weight` for the mean of the others: what is scored is what was trained;
-- equal answers have no row; both ends are kept whatever was cut.
+- equal answers have one row of zeros, which teaches nothing; both ends are kept whatever was cut.
 
 `token_coherent`: the same rows, and two terms that make a token's value what the answer's end will
 be worth (after TCRM's lookahead and smoothness, arXiv 2604.22981), of every answer:
@@ -73,6 +73,7 @@ def token_rows(
     outcome: Rows,
     states_a: Sequence[np.ndarray],
     states_b: Sequence[np.ndarray],
+    partings: Sequence[int] | np.ndarray,
     *,
     token_weight: float,
     max_positions: int,
@@ -81,17 +82,14 @@ def token_rows(
 
     Args:
         outcome: one row a pair, for target, ties, margin, weight and group.
-        states_a, states_b: float32 [T_a, H] and [T_b, H] for every pair. Answers part where their
-            states do: equal ids behind one prompt have equal states.
+        states_a, states_b: float32 [T_a, H] and [T_b, H] for every pair.
+        partings: [B], how many token ids each pair's answers have in common first (`parting`).
     """
     import numpy as np
 
     features, weight, of_pair = [], [], []
-    for number, (a, b) in enumerate(zip(states_a, states_b, strict=True)):
-        common = min(len(a), len(b))
-        same = np.isclose(a[:common], b[:common], rtol=1e-3, atol=1e-3).all(axis=1)
-        parting = int(np.argmin(same)) if not same.all() else common
-        positions = np.arange(parting, common)
+    for number, (a, b, begin) in enumerate(zip(states_a, states_b, partings, strict=True)):
+        positions = np.arange(begin, min(len(a), len(b)))
         if len(positions) > max_positions:
             positions = positions[np.linspace(0, len(positions) - 1, max_positions).astype(int)]
         features.append(np.concatenate([(a[-1] - b[-1])[None], a[positions] - b[positions]]))
@@ -108,6 +106,13 @@ def token_rows(
         None if outcome.margin is None else outcome.margin[pair],
         first=np.flatnonzero(np.diff(pair, prepend=-1)),
     )
+
+
+def parting(ids_a: np.ndarray, ids_b: np.ndarray) -> int:
+    """How many token ids [T_a] and [T_b] have in common before they first differ."""
+    common = min(len(ids_a), len(ids_b))
+    differs = ids_a[:common] != ids_b[:common]
+    return int(differs.argmax()) if differs.any() else common
 
 
 def length_differences(pairs: Sequence[PreferencePair]) -> np.ndarray:

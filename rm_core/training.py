@@ -10,7 +10,7 @@ fraction of a second. The same pairs, config and features give the same head to 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,11 +18,13 @@ from rm_core.backbone import BackboneInfo
 from rm_core.candidates import Best, best_candidate
 from rm_core.config import TrainConfig
 from rm_core.encoding import EncodeProgress, EncodeReport, encode_missing
-from rm_core.errors import FeatureStoreError, Stopped, TrainingDataError
+from rm_core.errors import FeatureStoreError, Stopped
 from rm_core.features import FeatureStore
 from rm_core.fitting import PairFeatures, Recipe
 from rm_core.heads import Readout, RewardHead
+from rm_core.objectives import parting
 from rm_core.pairs import PreferencePair
+from rm_core.training_data import check_apart, check_enough, check_enough_encoded, split_pairs
 from rm_core.uncertainty import Posterior
 from rm_core.validation import UNSEEN, Fitted, validate_by_folds, validate_heldout
 
@@ -65,16 +67,6 @@ class TrainResult:
     posterior: Posterior | None = None
 
 
-@dataclass
-class _Data:
-    """The pairs that take part, split, with what was left out counted."""
-
-    train: list[PreferencePair]
-    heldout: list[PreferencePair]
-    evaluation: Literal["heldout", "cross-validation"]
-    left_out: dict[str, int] = field(default_factory=dict)
-
-
 def train(
     pairs: Sequence[PreferencePair],
     *,
@@ -106,15 +98,15 @@ def train(
     hooks = Hooks(**{name: hook for name, hook in given.items() if hook is not None})  # type: ignore[arg-type]
     if should_stop is not None:
         hooks.should_stop = should_stop
-    _check_enough(pairs)
-    _check_apart(pairs)
+    check_enough(pairs)
+    check_apart(pairs)
     layers = config.candidate_layers(info)
 
     hooks.on_stage("encoding")
     encoded, report = _encode(pairs, layers, info, store, config, device, hooks)
     if len(encoded) < len(pairs):
-        _check_enough_encoded(encoded, len(pairs), report)
-    data = _split(encoded, config, report)
+        check_enough_encoded(encoded, len(pairs), report)
+    data = split_pairs(encoded, config, report)
 
     hooks.on_stage("fitting")
     by_folds = data.evaluation == "cross-validation"
@@ -175,50 +167,6 @@ def _figures_of_the_fit(fitted: Fitted, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _check_enough(pairs: Sequence[PreferencePair]) -> None:
-    prompts = len({p.group for p in pairs})
-    if len(pairs) < 2 or prompts < 2:
-        raise TrainingDataError(
-            f"Training needs judged pairs of at least two prompts and there "
-            f"{'is' if len(pairs) == 1 else 'are'} {len(pairs)} judged pair"
-            f"{'' if len(pairs) == 1 else 's'} of {prompts} prompt{'' if prompts == 1 else 's'}; "
-            "judge more pairs first."
-        )
-    if all(p.target == 0.5 for p in pairs):
-        raise TrainingDataError(
-            f"All {len(pairs)} judged pairs are ties, which say nothing of what is better; judge "
-            "pairs with a winner."
-        )
-
-
-def _check_apart(pairs: Sequence[PreferencePair]) -> None:
-    """A held-out pair whose prompt is trained on is not unseen."""
-    trained = {p.group for p in pairs if p.split != "heldout"}
-    heldout = [p for p in pairs if p.split == "heldout"]
-    seen = [p for p in heldout if p.group in trained]
-    if seen:
-        prompts = len({p.group for p in seen})
-        raise TrainingDataError(
-            f"{len(seen)} of {len(heldout)} held-out pairs are of {prompts} "
-            f"prompt{'' if prompts == 1 else 's'} that other pairs train on, so their figures "
-            "would be too good; give all pairs of a prompt (PreferencePair.group) one split, as "
-            "rm_core.pairs.split_of does."
-        )
-
-
-def _check_enough_encoded(
-    encoded: Sequence[PreferencePair], num_pairs: int, report: EncodeReport
-) -> None:
-    """Where refused answers are the reason for too few pairs, that is what has to be said."""
-    try:
-        _check_enough(encoded)
-    except TrainingDataError as error:
-        raise TrainingDataError(
-            f"Of {num_pairs} judged pairs only {len(encoded)} could be encoded, too few to train "
-            f"on; the first reason: {report.refused[0][1]}"
-        ) from error
-
-
 def _encode(
     pairs: Sequence[PreferencePair],
     layers: list[int],
@@ -254,21 +202,6 @@ def _encode(
     return kept, report
 
 
-def _split(encoded: list[PreferencePair], config: TrainConfig, report: EncodeReport) -> _Data:
-    """Held-out pairs apart, or all together where too few prompts are held out."""
-    _check_enough(encoded)
-    heldout = [p for p in encoded if p.split == "heldout"]
-    train_pairs = [p for p in encoded if p.split != "heldout"]
-    prompts = len({p.group for p in heldout})
-    trainable = len({p.group for p in train_pairs}) >= 2 and any(
-        p.target != 0.5 for p in train_pairs
-    )
-    refused = {"answers_refused": len(report.refused)} if report.refused else {}
-    if prompts >= config.min_heldout_prompts and trainable:
-        return _Data(train_pairs, heldout, "heldout", refused)
-    return _Data(encoded, [], "cross-validation", refused)
-
-
 def load_features(
     pairs: Sequence[PreferencePair],
     layer: int,
@@ -279,36 +212,43 @@ def load_features(
     """Features of encoded pairs at one layer, in their order.
 
     Raises:
-        FeatureStoreError: an answer is not encoded, or its record was damaged (it has been
-            dropped: encode again).
+        FeatureStoreError: an answer is not encoded, its record was damaged (it has been dropped:
+            encode again), or its token states were evicted.
     """
+    import numpy as np
+
     sides = []
-    states: list[list[np.ndarray] | None] = [None, None]
-    for number, answers in enumerate(([p.answer_a for p in pairs], [p.answer_b for p in pairs])):
+    states: list[list[np.ndarray]] = []
+    ids: list[list[np.ndarray]] = []
+    for answers in ([p.answer_a for p in pairs], [p.answer_b for p in pairs]):
         keys = store.keys_for(info, config.dtype, config.limits, answers)
         summaries = store.summaries(keys, layer)
         if summaries.damaged:
-            raise _damaged(len(summaries.damaged))
+            raise FeatureStoreError(
+                f"{len(summaries.damaged)} records of the feature store were damaged and have been "
+                "dropped; run again to encode those answers anew."
+            )
         sides += [summaries.mean, summaries.end]
         if config.needs_token_states:
-            by_key = dict(store.token_states(keys, layer))
+            by_key = {key: (own, rows) for key, own, rows in store.tokens(keys, layer)}
             _check_whole(keys, by_key)
-            states[number] = [by_key[key] for key in keys]
+            ids.append([by_key[key][0] for key in keys])
+            states.append([by_key[key][1] for key in keys])
     mean_a, end_a, mean_b, end_b = sides
-    return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1])
+    if not states:
+        return PairFeatures(layer, mean_a, end_a, mean_b, end_b)
+    partings = np.array([parting(a, b) for a, b in zip(*ids, strict=True)], dtype=np.int64)
+    return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1], partings)
 
 
-def _check_whole(keys: Sequence[str], by_key: dict[str, np.ndarray]) -> None:
-    missing = {key for key in keys if key not in by_key}
+def _check_whole(keys: Sequence[str], found: Container[str]) -> None:
+    missing = {key for key in keys if key not in found}
     if missing:
-        raise _damaged(len(missing))
-
-
-def _damaged(count: int) -> FeatureStoreError:
-    return FeatureStoreError(
-        f"{count} records of the feature store were damaged and have been dropped; run again to "
-        "encode those answers anew."
-    )
+        raise FeatureStoreError(
+            f"The token states of {len(missing)} answers are not in the feature store: they were "
+            "evicted to keep its size, or damaged and dropped; run again to encode those answers "
+            "anew, with a larger limit if they do not fit it."
+        )
 
 
 def recipe_for(config: TrainConfig, readout: Readout) -> Recipe:

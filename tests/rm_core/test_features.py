@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -225,12 +227,52 @@ def test_a_file_of_the_first_format_is_emptied_and_encoded_again(
         raw.execute("INSERT INTO feature VALUES ('k', 1, 'summary', zeroblob(10))")
     raw.close()
     with FeatureStore(path) as store:
-        assert "written by an older version (format 1, now 2)" in caplog.text
+        assert "written by an older version (format 1, now 3)" in caplog.text
         assert encode(store, info).num_encoded == len(ANSWERS)
     caplog.clear()
     with FeatureStore(path) as store:
         assert encode(store, info).num_cached == len(ANSWERS)
     assert not caplog.text
+
+
+def test_a_file_of_the_second_format_keeps_its_summaries(
+    info: BackboneInfo, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "features.db"
+    with FeatureStore(path) as store:
+        encode(store, info, tokens=True)
+        place = keys(store, info)
+        wanted = store.summaries(place, 2)
+    with closing(sqlite3.connect(path)) as raw, raw:  # as that format had it: data checksums
+        for kind in ("summary", "tokens"):
+            for rowid, data in raw.execute(f"SELECT id, data FROM {kind}").fetchall():
+                raw.execute(f"UPDATE {kind} SET crc = ? WHERE id = ?", (zlib.crc32(data), rowid))
+        raw.execute("UPDATE summary SET crc = crc + 1 WHERE id = 1")  # damaged then
+        raw.execute("PRAGMA user_version = 2")
+    with FeatureStore(path) as store:
+        assert "summaries are kept, whole token states are encoded again" in caplog.text
+        report = store.check(repair=True)
+        assert (report.num_damaged, report.num_token_records) == (1, 0)
+        assert encode(store, info, tokens=True).num_encoded == len(ANSWERS)
+        np.testing.assert_allclose(store.summaries(place, 2).end, wanted.end, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["num_tokens = 999", "layer = 9", "key = 'x' || key"])
+def test_a_record_at_another_s_place_is_damaged(store: FeatureStore, change: str) -> None:
+    store.put([Record("k", 1, 3, np.ones((2, 4), np.float32), np.ones((3, 4), np.float32))])
+    for kind in ("summary", "tokens"):
+        with closing(sqlite3.connect(store.path)) as raw, raw:
+            raw.execute(f"UPDATE {kind} SET {change}")
+    assert store.check().num_damaged == 2
+
+
+def test_token_ids_are_kept_with_the_states(store: FeatureStore, info: BackboneInfo) -> None:
+    encode(store, info, tokens=True)
+    encoder = ConversationEncoder(load(info, device="cpu").tokenizer, info)
+    found = {key: ids for key, ids, _ in store.tokens(keys(store, info), 2)}
+    for key, answer in zip(keys(store, info), ANSWERS, strict=True):
+        one = encoder.answer(encoder.prompt(answer.prompt), answer.response)
+        assert found[key].tolist() == one.input_ids[one.response_start :]
 
 
 def test_a_file_of_a_newer_format_is_left_alone(tmp_path: Path) -> None:
@@ -239,7 +281,7 @@ def test_a_file_of_a_newer_format_is_left_alone(tmp_path: Path) -> None:
         raw.execute("CREATE TABLE future (x)")
         raw.execute("PRAGMA user_version = 99")
     raw.close()
-    with pytest.raises(FeatureStoreError, match="format 99 and this version knows 2"):
+    with pytest.raises(FeatureStoreError, match="format 99 and this version knows 3"):
         FeatureStore(path)
 
 

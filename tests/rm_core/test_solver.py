@@ -12,7 +12,7 @@ from rm_core.errors import TrainingDataError
 from rm_core.heads import RewardHead
 from rm_core.leave_one_out import choose_penalty, left_out_logits, left_out_loss
 from rm_core.links import LINKS, Davidson
-from rm_core.objectives import coherence_form, outcome_rows, token_rows
+from rm_core.objectives import coherence_form, outcome_rows, parting, token_rows
 from rm_core.pairs import PreferencePair, from_chosen
 from rm_core.solver import (
     Optimum,
@@ -278,10 +278,10 @@ def pair(a: str = "x", b: str = "y") -> PreferencePair:
     return from_chosen("p", [{"role": "user", "content": "q"}], a, b)
 
 
-def token_problem(a: np.ndarray, b: np.ndarray, **options) -> Rows:
+def token_problem(a: np.ndarray, b: np.ndarray, begin: int = 0, **options) -> Rows:
     options = {"token_weight": 1.0, "max_positions": 64} | options
     outcome = outcome_rows([pair()], [(a[-1:], b[-1:])])
-    return token_rows(outcome, [a], [b], **options)
+    return token_rows(outcome, [a], [b], [begin], **options)
 
 
 def test_a_target_margin_asks_for_a_lead_of_the_better_answer() -> None:
@@ -313,16 +313,24 @@ def test_per_token_rows_start_where_answers_part_and_end_with_the_shorter() -> N
     rng = np.random.default_rng(0)
     a = rng.normal(size=(7, 4)).astype(np.float32)
     b = np.concatenate([a[:2], rng.normal(size=(3, 4)).astype(np.float32)])
-    r = token_problem(a, b)
+    r = token_problem(a, b, 2)
     np.testing.assert_allclose(r.features[0], a[-1] - b[-1], atol=1e-6)
     np.testing.assert_allclose(r.features[1:], a[2:5] - b[2:5], atol=1e-6)
     np.testing.assert_allclose(r.weight, [1, 1 / 3, 1 / 3, 1 / 3])
 
 
+def test_answers_part_at_their_first_differing_id() -> None:
+    ids = np.array([7, 7, 8, 9], dtype=np.int32)
+    assert parting(ids, np.array([7, 7, 9, 9, 1])) == 2
+    assert parting(ids, ids[:3]) == 3
+    assert parting(ids, ids) == 4
+    assert parting(ids, ids[:0]) == 0
+
+
 def test_an_answer_that_is_the_others_beginning_has_its_score_term_only() -> None:
     a = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    assert len(token_problem(a, a[:3]).target) == 1
-    identical = token_problem(a, a)
+    assert len(token_problem(a, a[:3], 3).target) == 1
+    identical = token_problem(a, a, 5)
     assert len(identical.target) == 1
     assert not identical.features.any()
 

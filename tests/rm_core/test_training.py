@@ -15,12 +15,18 @@ from hypothesis import strategies as st
 from rm_core import checkpoint
 from rm_core.backbone import BackboneInfo
 from rm_core.config import TrainConfig
-from rm_core.errors import AnswerError, CheckpointError, Stopped, TrainingDataError
+from rm_core.errors import (
+    AnswerError,
+    CheckpointError,
+    FeatureStoreError,
+    Stopped,
+    TrainingDataError,
+)
 from rm_core.features import FeatureStore
 from rm_core.model_card import model_card
 from rm_core.pairs import prompt_group, split_of
 from rm_core.scoring import RewardModel
-from rm_core.training import TrainResult, train
+from rm_core.training import TrainResult, load_features, train
 from tests.rm_core.conftest import planted_pairs
 from tests.tiny_backbone import build_tiny_backbone
 
@@ -125,6 +131,37 @@ def test_the_per_token_objective_learns_too(
     result = run(info, shared_store, objective="token", readouts=[readout])
     assert result.head.readout == readout
     assert result.metrics["accuracy"] > 0.75
+
+
+def test_in_bfloat16_answers_part_where_their_ids_do(info: BackboneInfo, tmp_path: Path) -> None:
+    pairs = planted_pairs(24)
+    begun = [
+        replace(
+            p,
+            answer_a=p.answer_a._replace(response="begun alike " + p.answer_a.response),
+            answer_b=p.answer_b._replace(response="begun alike " + p.answer_b.response),
+        )
+        for p in pairs
+    ]
+    store = FeatureStore(tmp_path / "f")
+    for dtype in ("float32", "bfloat16"):
+        config = TrainConfig(objective="token", layers=[3], dtype=dtype)
+        train(begun, info=info, store=store, config=config, device="cpu")
+        features = load_features(begun, 3, info, store, config)
+        assert features.partings.min() > 3
+        if dtype == "float32":
+            wanted = features.partings
+        assert np.array_equal(features.partings, wanted)
+
+
+def test_evicted_token_states_are_said_to_be_evicted(info: BackboneInfo, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "f")
+    config = TrainConfig(objective="token", layers=[3])
+    pairs = planted_pairs(24)
+    train(pairs, info=info, store=store, config=config, device="cpu")
+    store.evict(0)
+    with pytest.raises(FeatureStoreError, match=r"of 24 answers are not .* evicted to keep"):
+        load_features(pairs, 3, info, store, config)
 
 
 def test_every_solver_step_is_reported_and_the_loss_falls(
