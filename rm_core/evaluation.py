@@ -13,6 +13,10 @@ Conventions, the same wherever a figure is shown:
 - `reward_length_correlation`: Pearson's r of the difference in reward with the difference in log
   length (characters), over the pairs: 1 where length alone decides. None where one of them never
   differs, and for fewer than three pairs. Figures made by older versions lack it.
+- `vote_agreement`: how often one person's verdict (a or b) is that of the majority of the others on
+  the same pair, a tie among these counting ½; over the verdicts of pairs that have several. Chance
+  is ½. Left out where no pair has several, and for pairs whose target is no share of their votes.
+  (`agreement_ceiling` of older versions let every vote count for its own majority.)
 - every interval is 95 %, by bootstrap over prompts: pairs of one prompt are not independent.
 """
 
@@ -85,10 +89,25 @@ def evaluate_pairs(
         "by_length": _by_length(pairs, correct, target, decided, cluster),
         "by_category": _by_category(pairs, correct, decided, cluster),
     }
-    several = np.array([p.num_votes > 1 for p in pairs])
-    if several.any():
-        figures["agreement_ceiling"] = float(np.maximum(target, 1 - target)[several].mean())
-    return figures
+    agreement = vote_agreement(pairs)
+    return figures if agreement is None else figures | {"vote_agreement": agreement}
+
+
+def vote_agreement(pairs: Sequence[PreferencePair]) -> float | None:
+    """One vote against the majority of the others, see the module's conventions."""
+    import numpy as np
+
+    num = np.array([p.num_votes for p in pairs], dtype=float)
+    target = np.array([p.target for p in pairs])
+    tie = np.array([p.tie_share for p in pairs])
+    votes = np.stack([num * (target - tie / 2), num * (1 - target - tie / 2)])  # for a, for b
+    is_counted = (np.abs(votes - votes.round()) < 1e-6).all(axis=0) & (votes.min(axis=0) > -0.5)
+    votes = votes.round()[:, is_counted & (votes.round().sum(axis=0) > 1)]
+    if not votes.size:
+        return None
+    # A vote for one side sees one less of its own kind among the others.
+    with_others = 0.5 + 0.5 * np.sign(votes - 1 - votes[::-1])
+    return float((votes * with_others).sum() / votes.sum())
 
 
 def _correct(margin: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -80,8 +80,8 @@ function peopleRow(figures) {
     const alpha = people.alpha === null ? "" : `Krippendorff's alpha ${people.alpha.toFixed(2)}`;
     return shareRow("People with each other", people.ceiling, people.ceiling_ci, "base", alpha);
   }
-  if (figures.agreement_ceiling === null || figures.agreement_ceiling === undefined) return null;
-  return shareRow("People's own majority", figures.agreement_ceiling, null, "base", "share of the votes that agree with it");
+  if (figures.vote_agreement === null || figures.vote_agreement === undefined) return null;
+  return shareRow("People with each other", figures.vote_agreement, null, "base", "one vote against the majority of the others");
 }
 
 // ---- is a probability what it says? ------------------------------------------------------------

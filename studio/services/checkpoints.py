@@ -38,7 +38,7 @@ LISTED_FIGURES = (
     "length_only_accuracy_ci",
     "length_only_rule",
     "majority_accuracy",
-    "agreement_ceiling",
+    "vote_agreement",
     "reward_length_correlation",
     "by_length",
     "layer",

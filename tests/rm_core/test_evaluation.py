@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from rm_core.errors import TrainingDataError
-from rm_core.evaluation import evaluate_pairs, learn_baselines
+from rm_core.evaluation import evaluate_pairs, learn_baselines, vote_agreement
 from rm_core.pairs import PreferencePair, from_chosen
 
 
@@ -150,13 +150,36 @@ def test_a_correlation_that_is_undefined_is_none() -> None:
     assert evaluate(uneven, np.array([1.0, -2.0, 0.5]))["reward_length_correlation"] is not None
 
 
-def test_categories_and_the_agreement_ceiling_are_shown_where_known() -> None:
+def test_categories_are_shown_where_known() -> None:
     some = pairs(4)
-    some[0] = replace(some[0], category="code", num_votes=5, target=0.8)
-    figures = evaluate(some, np.ones(4))
-    assert figures["by_category"]["code"]["pairs"] == 1
-    assert figures["agreement_ceiling"] == pytest.approx(0.8)
-    assert "agreement_ceiling" not in evaluate(pairs(4), np.ones(4))
+    some[0] = replace(some[0], category="code")
+    assert evaluate(some, np.ones(4))["by_category"]["code"]["pairs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "tie", "num", "expected"),
+    [
+        (0.8, 0.0, 5, 4 / 5),  # four see three against one, the fifth sees four against it
+        (0.5, 0.0, 2, 0.0),  # each sees the other alone, who disagrees
+        (2 / 3, 0.0, 3, 1 / 3),  # two see a tie of the others, the third sees both against it
+        (0.7, 0.2, 5, 3 / 4),  # three, one and a tie, which has no verdict
+        (0.75, 0.5, 2, None),  # one verdict beside a tie
+        (1.0, 0.0, 1, None),
+        (0.83, 0.0, 3, None),  # weighted votes: no share of three
+    ],
+)
+def test_vote_agreement_is_of_one_vote_with_the_others(target, tie, num, expected) -> None:
+    one = replace(pairs(1)[0], target=target, tie_share=tie, num_votes=num)
+    found = vote_agreement([one])
+    assert found == (None if expected is None else pytest.approx(expected))
+    assert ("vote_agreement" in evaluate([one], np.ones(1))) == (expected is not None)
+
+
+@pytest.mark.parametrize("num", [2, 3, 5])
+def test_voters_who_toss_coins_agree_as_often_as_chance(num: int) -> None:
+    shares = np.random.default_rng(num).binomial(num, 0.5, 4000) / num
+    some = [replace(p, target=t, num_votes=num) for p, t in zip(pairs(4000), shares, strict=True)]
+    assert vote_agreement(some) == pytest.approx(0.5, abs=0.02)
 
 
 def test_no_pairs_is_an_error() -> None:
