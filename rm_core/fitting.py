@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rm_core.heads import Readout, RewardHead, design, design_blocks, split_weights
-from rm_core.leave_one_out import PENALTIES, PenaltyChoice, choose_penalty, left_out_loss
+from rm_core.leave_one_out import (
+    PENALTIES,
+    PenaltyChoice,
+    choose_penalty,
+    edge_of,
+    left_out_loss,
+)
 from rm_core.links import LINKS, Half, Link, Ties, sigmoid
 from rm_core.objectives import coherence_form, length_differences, outcome_rows, token_rows
 from rm_core.pairs import PreferencePair
@@ -114,6 +120,7 @@ class Candidate:
             "layer": self.layer,
             "readout": self.readout,
             "penalty": self.choice.penalty,
+            "penalty_edge": self.choice.edge,
             "left_out_log_loss": self.choice.log_loss,
             "left_out_accuracy": self.accuracy,
             "penalty_path": [[p, loss] for p, loss in self.choice.path],
@@ -255,7 +262,14 @@ class Fit:
                 losses[penalty] += share * left_out_loss(whole, logits[penalty], at, test)
         penalty = min(penalties, key=lambda p: losses[p])
         path = [(p, losses[p]) for p in penalties]
-        return PenaltyChoice(penalty, whole.solve(penalty), logits[penalty], losses[penalty], path)
+        return PenaltyChoice(
+            penalty,
+            whole.solve(penalty),
+            logits[penalty],
+            losses[penalty],
+            path,
+            edge_of(penalty, penalties),
+        )
 
     def candidate(self, first: float = 1.0) -> Candidate:
         """This layer and readout with its left-out figures; `first` as in `choose`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rm_core.hessian import Inverse
 from rm_core.solver import Optimum, Problem, Rows
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # From strong to weak; features have unit scale, so these are in units of information a pair.
 PENALTIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 _PATH_TOLERANCE = 1e-4  # enough to compare penalties
-_PATH_ROWS = 4096  # along the path about so many rows are looked at
+_PATH_ROWS = 4096  # along the path about so many rows are looked at ...
+_PATH_PROMPTS = 200  # ... of at least so many prompts: rows of one prompt say much the same
 
 
 def left_out_logits(
@@ -129,7 +130,10 @@ class PenaltyChoice:
         optimum: the solution there.
         left_out: float64 [N], the logits that each scored row gets without its prompt.
         log_loss: their mean loss under the problem's link.
-        path: (penalty, mean left-out loss) of every penalty tried.
+        path: (penalty, mean left-out loss) of every penalty tried. Where the walk only
+            estimated them, all are shifted so that the chosen one's is `log_loss`.
+        edge: "strongest" or "weakest" where the chosen one is the last of several that may be
+            chosen, and one beyond might be better; else None.
     """
 
     penalty: float
@@ -137,6 +141,14 @@ class PenaltyChoice:
     left_out: np.ndarray
     log_loss: float
     path: list[tuple[float, float]]
+    edge: Literal["strongest", "weakest"] | None = None
+
+
+def edge_of(penalty: float, penalties: Sequence[float]) -> Literal["strongest", "weakest"] | None:
+    """Whether a penalty is the last of several on either side."""
+    if len(penalties) < 2 or min(penalties) < penalty < max(penalties):
+        return None
+    return "strongest" if penalty == max(penalties) else "weakest"
 
 
 def choose_penalty(
@@ -156,11 +168,12 @@ def choose_penalty(
     penalty = walk.penalties[best]
     at, inverse, logits = walk.visited[best]
     at = problem.solve(penalty, at, inverse=inverse)
-    if walk.groups is not None:
+    if not walk.is_exact:
         logits = left_out_logits(problem, at, penalty)
     loss = left_out_loss(problem, logits, at)
-    path = [(walk.penalties[k], walk.losses[k]) for k in sorted(walk.losses)]
-    return PenaltyChoice(penalty, at, logits, loss, path)
+    shift = 0.0 if walk.is_exact else loss - walk.losses[best]
+    path = [(walk.penalties[k], walk.losses[k] + shift) for k in sorted(walk.losses)]
+    return PenaltyChoice(penalty, at, logits, loss, path, edge_of(penalty, penalties))
 
 
 class _Walk:
@@ -169,6 +182,8 @@ class _Walk:
     def __init__(self, problem: Problem, penalties: list[float]) -> None:
         self._problem, self.penalties = problem, penalties
         self.groups, self._sampled = _sample(problem)
+        # Of many rows one Gram matrix is taken, which shows which penalty is the better one.
+        self.is_exact = len(problem.rows.target) < 2 * _PATH_ROWS
         self.losses: dict[int, float] = {}
         self.visited: dict[int, tuple[Optimum, Inverse, np.ndarray]] = {}
 
@@ -190,20 +205,24 @@ class _Walk:
     def _try(self, index: int, start: Optimum, near: Inverse | None) -> None:
         problem, penalty = self._problem, self.penalties[index]
         at = problem.solve(penalty, start, tolerance=_PATH_TOLERANCE, inverse=near)
-        inverse = problem.inverse(at, penalty * problem.num, exact=self.groups is None)
+        inverse = problem.inverse(at, penalty * problem.num, exact=self.is_exact)
         logits = left_out_logits(problem, at, penalty, inverse, self.groups)
         self.losses[index] = left_out_loss(problem, logits, at, self._sampled)
         self.visited[index] = (at, inverse, logits)
 
 
 def _sample(problem: Problem) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Evenly spaced prompts with about _PATH_ROWS rows, and their scored rows; None for all."""
+    """Evenly spaced prompts with about _PATH_ROWS rows, and their scored rows; None for all.
+
+    Never fewer than _PATH_PROMPTS prompts, however many rows these have.
+    """
     import numpy as np
 
-    step = len(problem.rows.target) // _PATH_ROWS
+    groups = np.unique(problem.scored.group)
+    step = min(len(problem.rows.target) // _PATH_ROWS, len(groups) // _PATH_PROMPTS)
     if step < 2:
         return None, None
-    groups = np.unique(problem.scored.group)[::step]
+    groups = groups[::step]
     return groups, np.flatnonzero(np.isin(problem.scored.group, groups))
 
 

@@ -10,6 +10,7 @@ fraction of a second. The same pairs, config and features give the same head to 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +31,8 @@ from rm_core.validation import UNSEEN, Fitted, validate_by_folds, validate_heldo
 
 if TYPE_CHECKING:
     import numpy as np
+
+log = logging.getLogger(__name__)
 
 Stage = Literal["encoding", "fitting", "evaluating"]
 
@@ -115,6 +118,8 @@ def train(
     at_layers = list(features) if by_folds else features
     best = _fit_candidates(data.train, at_layers, len(layers), config, hooks)
     fitted = Fitted.of(best.fit, best.candidate)
+    if edge := best.candidate.choice.edge:
+        log.info("the penalty chosen, %g, is the %s tried", best.candidate.choice.penalty, edge)
 
     hooks.on_stage("evaluating")
     if by_folds:
@@ -157,6 +162,7 @@ def _figures_of_the_fit(fitted: Fitted, config: TrainConfig) -> dict[str, Any]:
         "readout": chosen.readout,
         "objective": config.objective,
         "penalty": chosen.choice.penalty,
+        "penalty_edge": chosen.choice.edge,
         "left_out_log_loss": chosen.choice.log_loss,
         "left_out_accuracy": chosen.accuracy,
         "ties": fit.ties,

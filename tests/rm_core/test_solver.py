@@ -10,7 +10,7 @@ from scipy.optimize import approx_fprime, minimize
 
 from rm_core.errors import TrainingDataError
 from rm_core.heads import RewardHead
-from rm_core.leave_one_out import choose_penalty, left_out_logits, left_out_loss
+from rm_core.leave_one_out import _sample, choose_penalty, left_out_logits, left_out_loss
 from rm_core.links import LINKS, Davidson
 from rm_core.objectives import coherence_form, outcome_rows, parting, token_rows
 from rm_core.pairs import PreferencePair, from_chosen
@@ -276,6 +276,46 @@ def test_a_few_pairs_do_not_throw_the_calibration_far() -> None:
 
 def pair(a: str = "x", b: str = "y") -> PreferencePair:
     return from_chosen("p", [{"role": "user", "content": "q"}], a, b)
+
+
+def many_rows(num_prompts: int, rows_each: int) -> Problem:
+    """Prompts with many fitted rows and one scored row each."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(num_prompts), rows_each)
+    target = rng.integers(0, 2, num_prompts).astype(float)
+    x = rng.normal(size=(len(group), 4)) + (2 * target[group] - 1)[:, None] * 0.3
+    rows = Rows(x, target[group], np.full(len(group), 1 / rows_each), group)
+    scored = Rows(x[::rows_each], target, np.ones(num_prompts), np.arange(num_prompts))
+    return Problem(rows, scored=scored)
+
+
+@pytest.mark.parametrize(
+    ("num_prompts", "rows_each", "least", "most"),
+    [(212, 60, 212, 212), (1000, 40, 200, 260), (4000, 8, 500, 800), (300, 5, 300, 300)],
+)
+def test_a_penalty_is_chosen_on_two_hundred_prompts_or_more(
+    num_prompts: int, rows_each: int, least: int, most: int
+) -> None:
+    groups, scored = _sample(many_rows(num_prompts, rows_each))
+    num_used = num_prompts if groups is None else len(groups)
+    assert least <= num_used <= most
+    assert scored is None or len(scored) == num_used
+
+
+def test_losses_along_the_path_compare_with_the_chosen_one_s_whole_loss() -> None:
+    for problem in (many_rows(1000, 20), many_rows(212, 60), many_rows(100, 3)):
+        choice = choose_penalty(problem)
+        assert dict(choice.path)[choice.penalty] == pytest.approx(choice.log_loss, abs=1e-12)
+        assert min(loss for _, loss in choice.path) == pytest.approx(choice.log_loss, abs=1e-12)
+
+
+def test_a_penalty_at_the_edge_of_the_grid_is_said_to_be_there() -> None:
+    problem = many_rows(100, 3)
+    inner = choose_penalty(problem, [30.0, choose_penalty(problem).penalty, 1e-9])
+    assert inner.edge is None
+    assert choose_penalty(problem, [1e3, 1e2]).edge == "weakest"
+    assert choose_penalty(problem, [1e-8, 1e-7]).edge == "strongest"
+    assert choose_penalty(problem, [1.0]).edge is None  # given, not chosen
 
 
 def token_problem(a: np.ndarray, b: np.ndarray, begin: int = 0, **options) -> Rows:
