@@ -5,6 +5,6 @@ any of its modules never imports torch or transformers; functions that need them
 exception, `rm_core.export.modeling_reward`, is a file that exports carry.)
 
     from rm_core.scoring import RewardModel
-    model = RewardModel.from_checkpoint("studio-data/checkpoints/…", backbones_dir=…)
+    model = RewardModel.from_checkpoint("studio-data/checkpoints/…")
     model.score("What is a good name for a cat?", ["Whiskers.", "Table."])
 """

@@ -1,6 +1,6 @@
 """The reward model as a library: rewards and per-token shares from a checkpoint.
 
-model = RewardModel.from_checkpoint(directory, backbones_dir=Path("studio-data/backbones"))
+model = RewardModel.from_checkpoint("studio-data/checkpoints/run-2-1a2b3c")
 model.score("Name a fruit.", ["An apple.", "A table."])           # two rewards
 scored = model.token_scores("Name a fruit.", "An apple.")
 "".join(token.text for token in scored.tokens) == "An apple."      # always
@@ -106,13 +106,17 @@ class RewardModel:
     @classmethod
     def from_checkpoint(
         cls,
-        directory: Path,
+        directory: Path | str,
         *,
-        backbones_dir: Path,
+        backbones_dir: Path | None = None,
         device: str = "auto",
         report: Report | None = None,
     ) -> RewardModel:
         """Read a checkpoint and find the backbone that it was trained on.
+
+        Args:
+            backbones_dir: where conversions and descriptions of backbones are kept; without, that
+                of the data directory which the checkpoint lies in, else `default_backbones_dir`.
 
         Raises:
             CheckpointError: damaged, or its backbone is another revision now.
@@ -120,7 +124,7 @@ class RewardModel:
         """
         loaded = checkpoint.load(Path(directory))
         wanted = loaded.manifest["backbone"]
-        info = prepare(wanted["spec"], backbones_dir, report)
+        info = prepare(wanted["spec"], backbones_dir or _backbones_beside(loaded.directory), report)
         if info.fingerprint(wanted["dtype"]) != wanted["fingerprint"]:
             raise CheckpointError(
                 f"The checkpoint {directory} was trained on {wanted['name']} revision "
@@ -266,6 +270,19 @@ class RewardModel:
             num_control_tokens=answer.num_control_tokens,
             num_dropped_turns=answer.num_dropped_turns,
         )
+
+
+def default_backbones_dir() -> Path:
+    """Where backbones are kept for checkpoints that lie in no data directory."""
+    return Path.home() / ".cache" / "reward-studio" / "backbones"
+
+
+def _backbones_beside(checkpoint_dir: Path) -> Path:
+    """DATA/backbones of a checkpoint DATA/checkpoints/NAME, where it is there."""
+    parent = checkpoint_dir.resolve().parent
+    beside = parent.parent / "backbones"
+    is_data_dir = parent.name == "checkpoints" and beside.is_dir()
+    return beside if is_data_dir else default_backbones_dir()
 
 
 # Responses scored in one forward; more only adds attention work.

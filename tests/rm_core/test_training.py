@@ -366,6 +366,23 @@ def test_a_backbone_that_changed_since_is_refused(
         RewardModel.from_checkpoint(tmp_path / "c", backbones_dir=tmp_path / "b")
 
 
+def test_a_checkpoint_finds_its_data_directory_s_backbones_else_the_user_s(
+    result: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    data = tmp_path / "studio-data"
+    (data / "backbones").mkdir(parents=True)
+    for directory, kept in (
+        (data / "checkpoints" / "run-1", data / "backbones"),
+        (tmp_path / "alone", tmp_path / "home/.cache/reward-studio/backbones"),
+    ):
+        directory.parent.mkdir(exist_ok=True)
+        checkpoint.save(directory, result)
+        model = RewardModel.from_checkpoint(str(directory), device="cpu")
+        assert list((kept / "described").iterdir())
+        assert model.directory == directory
+
+
 # --- scores -------------------------------------------------------------------------------------
 
 TEXTS = [
