@@ -41,7 +41,7 @@ function revisionBar(vote, offered, onRevise) {
     h("div", { class: "rs-group" }, notJudgedButtons(vote, revise), skipReasons.length ? h("label", { class: "rs-why" }, "Skip because: ", skipReason) : null),
     reasons.length ? h("div", { class: "rs-group", role: "group", "aria-label": "Reasons" }, reasonChips(reasons, vote.reasons, pick)) : null,
     aspects.length ? h("div", { class: "rs-rated" }, ["left", "right"].map((side) => h("div", { class: "rs-ratings", role: "group", "aria-label": `Ratings of the ${side} answer` },
-      ratingRows(aspects, side, beside.aspects, rate)))) : null,
+      h("b", { "aria-hidden": "true" }, side === "left" ? "Left" : "Right"), ratingRows(aspects, side, beside.aspects, rate)))) : null,
     h("div", { class: "rs-comment" }, h("label", {}, h("span", {}, "Comment"), comment), keep),
     h("p", { class: "rs-facts" }, "Nothing is overwritten: your earlier verdict is kept as retracted, the new one counts."));
 }
