@@ -151,6 +151,11 @@ def _insert_missing(s: Session, model: type[Base], rows: list[dict[str, Any]]) -
         s.connection().execute(insert(model.__table__).on_conflict_do_nothing(), rows)  # type: ignore[arg-type]
 
 
+def pair_ids(s: Session, hashes: Sequence[str], project_id: int) -> dict[str, int]:
+    """The ids of those pairs that the project has, by content hash."""
+    return _ids(s, Pair, hashes, project_id)
+
+
 def _ids(
     s: Session, model: type[Prompt] | type[Pair], hashes: Iterable[str], project_id: int
 ) -> dict[str, int]:

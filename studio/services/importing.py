@@ -1,11 +1,14 @@
-"""Imports a preference file into a project: all of its acceptable rows, or nothing.
+"""Imports a preference file into a project: read and checked whole, then stored step by step.
 
     report = import_file(database, Path("pairs.jsonl.gz"), project_name="support")
     print(report.as_text())
 
-One transaction: a crash, a full disk or Ctrl-C leaves the database as it was. A vote's id is
-derived from the pair, the row and the annotator, so that importing a file again, even under
-another name, changes nothing. Formats are in import_files.py, forms of rows in import_rows.py.
+Nothing is stored before the last row is read, and nothing at all where the file is refused. Rows
+are stored some hundred at a time, each lot in a transaction of its own, so that people go on voting
+meanwhile. A crash or Ctrl-C leaves whole lots; importing the file again adds the rest: a vote's id
+is derived from the pair, the row and the annotator, so what is there, even under another file's
+name, stays as it is. A dry run stores in a database of its own (import_rehearsal.py). Formats are
+in import_files.py, forms of rows in import_rows.py.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import pickle
 import re
+import tempfile
 import time
 import uuid
 from collections import Counter
@@ -32,19 +37,18 @@ from db.models import Project, utc_now
 from studio.services import import_mapping, projects
 from studio.services.errors import Conflict, StudioError, UsageError
 from studio.services.import_files import Rows, UnreadableRow, read_rows
+from studio.services.import_rehearsal import rehearsal
 from studio.services.import_report import ImportReport
 from studio.services.import_rows import ANSWER_RULES, RowPairs, RowRefused, RowVote, row_pairs
 
 __all__ = ["PURPOSES", "ImportReport", "import_file", "read_rows"]
 
 PURPOSES = ("votes", "unlabelled", "gold")
-BATCH = 1000  # pairs
+BATCH = 250  # pairs of a transaction
+PAUSE = 0.5  # of the time that a transaction took: others' votes go between
+LARGE = 1000  # rows from which PostgreSQL is told to look at its tables anew
 VOTE_NAMESPACE = uuid.UUID("6f7b8f0a-3c0e-4f6e-9d0b-0d7c2f1f3a51")
 REPORT_EVERY_S = 2.0
-
-
-class _DryRun(Exception):
-    """Leaves the transaction so that it is rolled back."""
 
 
 def import_file(
@@ -105,24 +109,54 @@ def _import_rows(
     backbone: str,
     actor: str,
 ) -> ImportReport:
-    """The one transaction."""
-    # Opens the file before the transaction: a wrong path must not wait for the database.
-    first = list(itertools.islice(rows, 1))
-    rows = itertools.chain(first, rows)
-    try:
+    """Read everything, then store it; a dry run, where nobody sees it."""
+    with tempfile.TemporaryFile() as spool:
+        for parsed in rows:
+            pickle.dump(parsed, spool, pickle.HIGHEST_PROTOCOL)
+        _check_outcome(outcome)
+        spool.seek(0)
+        if outcome.dry_run:
+            with rehearsal(database, projects.checked_name(outcome.project)) as stage:
+                _store(stage.database, _spooled(spool), outcome, backbone, actor, stage.prepare)
+        else:
+            outcome.project_id = _store(database, _spooled(spool), outcome, backbone, actor)
+    return outcome
+
+
+def _spooled(spool: IO[bytes]) -> Iterator[RowPairs]:
+    """The rows that were written to this process's own temporary file."""
+    while True:
+        try:
+            yield pickle.load(spool)
+        except EOFError:
+            return
+
+
+def _store(
+    database: Database,
+    rows: Iterator[RowPairs],
+    outcome: ImportReport,
+    backbone: str,
+    actor: str,
+    prepare: Callable[[Session, int, Sequence[NewPair]], None] | None = None,
+) -> int:
+    """Add the rows, a lot at a time; the project's id. `prepare` is called before each lot."""
+    with database.write() as s:
+        project_id = _project(s, outcome.project, backbone).id
+    for batch, sizes in _batches(project_id, rows, outcome):
+        begin = time.monotonic()
         with database.write() as s:
             project = _project(s, outcome.project, backbone)
-            outcome.project_id = None if outcome.dry_run else project.id
-            _add_all(s, project, rows, outcome)
-            _check_outcome(outcome)
-            if outcome.dry_run:
-                raise _DryRun
-            audit.record(s, actor, "import", "project", project.id, **_summary(outcome))
-            if outcome.rows >= BATCH:
-                content.refresh_statistics(s)
-    except _DryRun:
-        pass
-    return outcome
+            if prepare is not None:
+                prepare(s, project.id, batch)
+            _add_batch(s, project, batch, sizes, outcome)
+        if prepare is None:
+            time.sleep(PAUSE * (time.monotonic() - begin))
+    with database.write() as s:
+        audit.record(s, actor, "import", "project", project_id, **_summary(outcome))
+        if outcome.rows >= LARGE:
+            content.refresh_statistics(s)
+    return project_id
 
 
 def _check_options(purpose: str, answers_rule: str) -> None:
@@ -251,17 +285,25 @@ def _agreed(votes: Sequence[RowVote]) -> str:
 
 
 def _add_all(s: Session, project: Project, rows: Iterator[RowPairs], outcome: ImportReport) -> None:
+    for batch, sizes in _batches(project.id, rows, outcome):
+        _add_batch(s, project, batch, sizes, outcome)
+
+
+def _batches(
+    project_id: int, rows: Iterator[RowPairs], outcome: ImportReport
+) -> Iterator[tuple[list[NewPair], list[int]]]:
+    """Pairs to add, and how many of them each row made."""
     batch: list[NewPair] = []
-    sizes: list[int] = []  # pairs of each row in the batch
+    sizes: list[int] = []
     for parsed in rows:
-        new = _new_pairs(project.id, parsed, outcome)
+        new = _new_pairs(project_id, parsed, outcome)
         batch += new
         sizes.append(len(new))
         if len(batch) >= BATCH:
-            _add_batch(s, project, batch, sizes, outcome)
+            yield batch, sizes
             batch, sizes = [], []
     if batch:
-        _add_batch(s, project, batch, sizes, outcome)
+        yield batch, sizes
 
 
 def _add_batch(
