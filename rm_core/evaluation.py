@@ -203,17 +203,18 @@ def _calibration(
         for b in bins
     ]
     rng = np.random.default_rng(seed)
-    by_chance = [_ece(confidence, rng.random(len(p)) < confidence, bins) for _ in range(200)]
+    by_chance = rng.random((200, len(p))) < confidence
     return {
-        "ece": _ece(confidence, hit, bins),
-        "ece_noise_floor": float(np.mean(by_chance)),
+        "ece": float(_ece(confidence, hit[None], bins)[0]),
+        "ece_noise_floor": float(_ece(confidence, by_chance, bins).mean()),
         "reliability": reliability,
     }
 
 
-def _ece(confidence: np.ndarray, hit: np.ndarray, bins: list[np.ndarray]) -> float:
-    gaps = [abs(confidence[b].mean() - hit[b].mean()) * len(b) for b in bins]
-    return float(sum(gaps) / len(confidence))
+def _ece(confidence: np.ndarray, hits: np.ndarray, bins: list[np.ndarray]) -> np.ndarray:
+    """Of confidences [B] and several draws of what came true [draws, B]: [draws]."""
+    gaps = [abs(confidence[b].mean() - hits[:, b].mean(axis=1)) * len(b) for b in bins]
+    return sum(gaps) / len(confidence)
 
 
 def _lengths(pairs: Sequence[PreferencePair]) -> np.ndarray:
