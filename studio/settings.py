@@ -12,6 +12,7 @@ Everything the application keeps lies under one data directory:
     tensorboard/run-N/  the curves of run N, for TensorBoard
     backups/            the database before each upgrade
     server.lock         who serves this directory
+    directory.id        tells this directory from others: a database belongs to one
     session.key         signs the cookies of those who are signed in (unless STUDIO_SESSION_SECRET)
 """
 
@@ -109,6 +110,10 @@ class Settings:
     @property
     def lock_path(self) -> Path:
         return self.data_dir / "server.lock"
+
+    @property
+    def id_path(self) -> Path:
+        return self.data_dir / "directory.id"
 
     @property
     def tensorboard_dir(self) -> Path:

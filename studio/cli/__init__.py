@@ -156,6 +156,12 @@ def _add_serve(commands: Parsers) -> None:
     )
     parser.add_argument("--demo", action="store_true", help="make the demo project if need be")
     parser.add_argument(
+        "--adopt-database",
+        action="store_true",
+        help="take over a database that belongs to another data directory; copy its checkpoints/ "
+        "first",
+    )
+    parser.add_argument(
         "--backbone",
         metavar="ID_OR_DIR",
         help="what new projects use: a hub id, a directory or a .gguf file (default: embedded)",

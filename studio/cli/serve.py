@@ -61,7 +61,9 @@ def _serve_at(
     with server_lock.acquire(settings.lock_path, url):
         output.say(f"Data directory {settings.data_dir}")
         output.say("Migrating the database …")
-        database = workspace.open_database(settings, create=True, report=output.say)
+        database = workspace.open_database(
+            settings, create=True, adopt=options.adopt_database, report=output.say
+        )
         try:
             _check_accounts(settings, database)
             _prepare(options, settings, output, database)

@@ -92,7 +92,7 @@ class Dispatcher:
         if run_queue.make_way(self.database):
             self.wake()
             return
-        run_id = run_queue.claim(self.database)
+        run_id = run_queue.claim(self.database, self.launcher.data_id)
         if run_id is not None:
             self._launch(run_id)
 

@@ -14,11 +14,13 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import studio
 from studio.jobs import processes
+from studio.services import ownership
 from studio.settings import Settings
 
 
@@ -40,6 +42,10 @@ class Job:
 
 class Launcher(Protocol):
     """Where jobs run."""
+
+    @property
+    def data_id(self) -> str | None:
+        """Of the data directory that the jobs write into; None where that does not matter."""
 
     def start(self, run_id: int) -> None:
         """Start the job of a claimed run; OSError when that is impossible."""
@@ -64,6 +70,10 @@ class LocalSubprocess:
         self.settings = settings
         self.on_exit = on_exit
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    @cached_property
+    def data_id(self) -> str:
+        return ownership.id_of(self.settings)
 
     def start(self, run_id: int) -> None:
         # Runs one at a time: whatever ended before has been looked at before this one was claimed.

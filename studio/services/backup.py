@@ -128,6 +128,8 @@ def _verify(file: Path, held: dump.Dump, there: list[str]) -> None:
 def restore(settings: Settings, file: Path) -> BackupReport:
     """Put a backup into a data directory and database that are empty, then upgrade them.
 
+    The database belongs to this directory from then on, whosever the backup was.
+
     All or nothing: where it fails, the database and the directories are as they were.
     """
     file = Path(file)
@@ -196,7 +198,7 @@ def _remove_new_file(settings: Settings) -> None:
 
 
 def _missing_checkpoints(settings: Settings) -> tuple[str, ...]:
-    database = workspace.open_database(settings)
+    database = workspace.open_database(settings, adopt=True)
     try:
         with database.read() as s:
             names = checkpoints.directories(s)

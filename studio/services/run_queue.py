@@ -1,6 +1,6 @@
 """The queue of runs as the dispatcher and the console see it: claim, cancel, finish, make way.
 
-    run_id = run_queue.claim(database)         # queued -> starting, or None
+    run_id = run_queue.claim(database, data_id)    # queued -> starting, or None
     run_queue.cancel(database, run_id)         # from a page or the console
 
 A run is a row of `training_run`; every change is one transaction, so that any number of
@@ -9,6 +9,7 @@ dispatchers on one database agree.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,11 +18,13 @@ from sqlalchemy import select
 
 from db import runs
 from db.models import TrainingRun
-from studio.services import wakeup
+from studio.services import ownership, wakeup
 from studio.services.errors import NotFound
 
 if TYPE_CHECKING:
     from db.engine import Database
+
+log = logging.getLogger(__name__)
 
 ENCODE_KEY = "encode"
 
@@ -58,13 +61,20 @@ def begun(database: Database) -> list[BegunRun]:
         ]
 
 
-def claim(database: Database) -> int | None:
-    """Take the next queued run, unless one is at work; its id."""
+def claim(database: Database, data_id: str | None = None) -> int | None:
+    """Take the next queued run, unless one is at work; its id.
+
+    Nothing is taken for a data directory (`data_id`) that the database has been taken over from:
+    its checkpoints would lie where nobody looks.
+    """
     with database.read() as s:  # most ticks find nothing and need not lock out a writer
         waiting = s.scalar(select(TrainingRun.id).where(TrainingRun.status == "queued").limit(1))
     if waiting is None:
         return None
     with database.write() as s:
+        if data_id is not None and not ownership.is_ours(s, data_id):
+            log.warning("run %d is not started here: the database was taken over", waiting)
+            return None
         run = runs.claim_next(s, datetime.now(UTC))
         return None if run is None else run.id
 

@@ -21,6 +21,7 @@ from db import checkpoints, projects, runs, snapshots, votes
 from db.models import Project, Snapshot, TrainingRun
 from studio.services import (
     backbones,
+    ownership,
     predictions,
     promotion,
     slices,
@@ -85,7 +86,7 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
     directory = settings.checkpoints_dir / f"run-{run_id}-{secrets.token_hex(3)}"
     try:
         sha256 = _save(result, directory, work, unseen)
-        _record(database, live, work, directory.name, sha256, result.metrics, decision)
+        _record(database, settings, live, work, directory.name, sha256, result.metrics, decision)
     except BaseException:
         shutil.rmtree(directory, ignore_errors=True)
         raise
@@ -242,6 +243,7 @@ def _save(result: TrainResult, directory: Path, work: Work, unseen: predictions.
 
 def _record(
     database: Database,
+    settings: Settings,
     live: LiveRun,
     work: Work,
     directory: str,
@@ -255,6 +257,11 @@ def _record(
         current = runs.get_run(s, work.run.id)
         if current is None or current.status != "running":
             raise RunStopped
+        if not ownership.is_ours(s, ownership.id_of(settings)):
+            raise StudioError(
+                f"another data directory took the database over while this run worked in "
+                f"{settings.data_dir}: train again there."
+            )
         checkpoints.add_checkpoint(
             s,
             work.run.id,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from db import engine
 from db.migrate import SchemaError, migrate
+from studio.services import ownership
 from studio.services.errors import StudioError, UsageError
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
 
 
 def open_database(
-    settings: Settings, *, create: bool = False, report: Callable[[str], None] | None = None
+    settings: Settings,
+    *,
+    create: bool = False,
+    adopt: bool = False,
+    report: Callable[[str], None] | None = None,
 ) -> Database:
-    """The migrated database.
+    """The migrated database, if it belongs to the data directory.
 
     Args:
         create: make the data directory and an empty database where there is none; without it that
             is an error, since a mistyped --data-dir would otherwise look like lost data.
+        adopt: take the database over from another data directory (see ownership).
         report: told what takes time or changes something.
     """
     if not create and not exists(settings):
@@ -51,7 +57,13 @@ def open_database(
         what = "upgraded" if outcome.from_revision else "created"
         kept = f"; the old one is kept as {outcome.backup}" if outcome.backup else ""
         report(f"database {what} (schema {outcome.to_revision}){kept}")
-    return engine.open_database(settings.db_url)
+    database = engine.open_database(settings.db_url)
+    try:
+        ownership.settle(database, settings, adopt=adopt)
+    except BaseException:
+        database.dispose()
+        raise
+    return database
 
 
 def exists(settings: Settings) -> bool:

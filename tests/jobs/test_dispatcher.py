@@ -31,6 +31,7 @@ class PretendLauncher:
     alive: dict[int, bool | None] = field(default_factory=dict)
     signals: list[tuple[str, int]] = field(default_factory=list)
     error: OSError | None = None
+    data_id: str | None = None
 
     def start(self, run_id: int) -> None:
         if self.error:
@@ -302,10 +303,10 @@ def test_a_failing_step_does_not_end_the_dispatcher(
     claim = run_queue.claim
     faults = iter([RuntimeError("the disk is full")])
 
-    def fail_once(database: Database) -> int | None:
+    def fail_once(database: Database, data_id: str | None) -> int | None:
         for fault in faults:
             raise fault
-        return claim(database)
+        return claim(database, data_id)
 
     monkeypatch.setattr(run_queue, "claim", fail_once)
     run_id = queue()

@@ -37,6 +37,7 @@ def _all_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
                 (tuple(row) for row in s.execute(sa.select(table))), key=lambda row: str(row[0])
             )
             for table in Base.metadata.sorted_tables
+            if table.name != "installation"  # of the directory that it was restored into
         }
     database.dispose()
     return rows
