@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=200, help="deaths of the server")
     parser.add_argument("--voters", type=int, default=8)
+    parser.add_argument("--longest-life", type=float, default=1.5, help="seconds of a server")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", nargs="+", default=list(NAMES))
     options = parser.parse_args()
@@ -51,7 +52,7 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         with nursery(database.url, [project_id]) as servers:
             outcome = kill_rounds(
                 database, servers, project_id, rounds=options.rounds,
-                num_voters=options.voters, seed=options.seed,
+                num_voters=options.voters, seed=options.seed, longest_life_s=options.longest_life,
             )  # fmt: skip
     return {**asdict(outcome), "elapsed_s": round(time.monotonic() - begin)}
 

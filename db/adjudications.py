@@ -92,6 +92,14 @@ def list_flagged(s: Session, project_id: int, limit: int) -> list[FlaggedPair]:
     ]
 
 
+def count_flagged(s: Session, project_id: int) -> int:
+    """Pairs with a standing flag."""
+    flagged = select(func.count(Vote.pair_id.distinct())).where(
+        Vote.project_id == project_id, Vote.choice == "flag", Vote.retracted_at.is_(None)
+    )
+    return s.scalar(flagged) or 0
+
+
 def count_paused(s: Session, project_id: int) -> int:
     """Pairs that are shown to nobody until somebody reopens them."""
     paused = select(func.count()).where(Pair.project_id == project_id, Pair.status == "paused")

@@ -94,7 +94,8 @@ def _tally_statements() -> tuple[Any, ...]:
         .group_by(Vote.imported, Vote.choice, Vote.surplus)
     )
     pairs = select(func.count()).where(Pair.project_id == bound("project"))
-    judged = select(func.count(Vote.pair_id.distinct())).where(*labels, Vote.choice.in_(FILLING))
+    judging = select(Vote.pair_id).where(*labels, Vote.choice.in_(FILLING)).distinct().subquery()
+    judged = select(func.count()).select_from(judging)
     unfilled = select(Slot.pair_id).where(
         Slot.project_id == bound("project"), Slot.vote_id.is_(None)
     )

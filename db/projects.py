@@ -119,17 +119,13 @@ def count_pairs(s: Session, project_id: int) -> int:
 
 def count_judged(s: Session, project_id: int) -> int:
     """Pairs with at least one verdict (left, right, tie or both bad), whoever gave it."""
-    return (
-        s.scalar(
-            select(func.count(Vote.pair_id.distinct())).where(
-                Vote.project_id == project_id,
-                Vote.retracted_at.is_(None),
-                Vote.choice.in_(FILLING),
-                Vote.purpose == LABEL,
-            )
-        )
-        or 0
+    judged = select(Vote.pair_id).where(  # counted distinct, SQLite would fill a table of its own
+        Vote.project_id == project_id,
+        Vote.retracted_at.is_(None),
+        Vote.choice.in_(FILLING),
+        Vote.purpose == LABEL,
     )
+    return s.scalar(select(func.count()).select_from(judged.distinct().subquery())) or 0
 
 
 def count_open(s: Session, project_id: int) -> int:

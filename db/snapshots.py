@@ -75,7 +75,8 @@ def new_judged_pairs(s: Session, project_id: int) -> int:
     )
     snapshot = newest_trained(s, project_id)
     if snapshot is None:
-        return s.scalar(select(func.count(Vote.pair_id.distinct())).where(*judging)) or 0
+        judged = select(Vote.pair_id).where(*judging).distinct().subquery()
+        return s.scalar(select(func.count()).select_from(judged)) or 0
     since = snapshot.created_at - COMMIT_MARGIN
     recent = s.execute(select(Vote.pair_id, Vote.id).where(*judging, Vote.created_at > since)).all()
     if not recent:

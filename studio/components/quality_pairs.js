@@ -107,7 +107,7 @@ function openedPair(value) {
       opened.next ? button("Next in the list", () => ask("open", { list: value.list, pair: opened.next })) : null),
     h("div", { class: "rs-prompt" }, conversationNodes(opened.messages)),
     h("div", { class: "rs-answers" }, answer("A", opened.response_a, chosen === "a"), answer("B", opened.response_b, chosen === "b")),
-    opened.model ? h("p", {}, modelText(opened.model)) : null,
+    opened.model ? h("p", {}, opened.adjudication ? modelText(opened.model) : "What the model thinks of it stands here once you have judged.") : null,
     votesTable(opened.votes), decision(value));
 }
 

@@ -34,8 +34,9 @@ function clock(iso) {
 
 // ---- what is new --------------------------------------------------------------------------------
 
-function drawHeadline({ new_judged: count, checkpoint_id: checkpoint, why_not: whyNot }) {
-  if (whyNot) return [h("h2", {}, "Nothing to train on yet"), h("p", {}, whyNot)];
+function drawHeadline({ new_judged: count, checkpoint_id: checkpoint, why_not: whyNot, left_out: leftOut }) {
+  const missing = leftOut ? [h("p", { class: "rs-missing" }, `${leftOut}.`)] : [];
+  if (whyNot) return [h("h2", {}, "Nothing to train on yet"), h("p", {}, whyNot), ...missing];
   const title = checkpoint === null
     ? `${plural(count, "judged pair", "judged pairs")}, no checkpoint yet`
     : count === 0
@@ -44,7 +45,7 @@ function drawHeadline({ new_judged: count, checkpoint_id: checkpoint, why_not: w
   const text = count === 0
     ? "Judge more pairs on the Label tab; training again now gives the same head."
     : "Training encodes what is not encoded yet, then fits the head: seconds once all is encoded.";
-  return [h("h2", {}, title), h("p", {}, text)];
+  return [h("h2", {}, title), h("p", {}, text), ...missing];
 }
 
 // ---- the newest checkpoint and the runs -------------------------------------------------------------

@@ -44,14 +44,15 @@ CHECKPOINT_FIELDS = (
 )
 
 
-def headline_value(status: Status) -> str:
-    """How many judged pairs the newest checkpoint has not seen."""
+def headline_value(status: Status, left_out: str = "") -> str:
+    """How many judged pairs the newest checkpoint has not seen, and how many do not train."""
     checkpoint = status["checkpoint"]
     return _packed(
         {
             "new_judged": status["new_judged"],
             "checkpoint_id": checkpoint["id"] if checkpoint else None,
             "why_not": status["why_not_trainable"],
+            "left_out": left_out,
         }
     )
 

@@ -134,10 +134,16 @@ def set_paused(database: Database, project_id: int, lead: str, pair_id: int, pau
 
 
 def list_flagged(database: Database, project_id: int) -> list[dict[str, Any]]:
-    """Flagged pairs with why, those still paused first."""
+    """Flagged pairs with why, those still paused first; at most MAX_LISTED."""
     with database.read() as s:
         found = adjudications.list_flagged(s, project_id, MAX_LISTED)
     return [{**asdict(each), "created_at": each.created_at.isoformat()} for each in found]
+
+
+def count_flagged(database: Database, project_id: int) -> int:
+    """How many flagged pairs there are, listed or not."""
+    with database.read() as s:
+        return adjudications.count_flagged(s, project_id)
 
 
 def list_adjudicated(database: Database, project_id: int) -> list[dict[str, Any]]:

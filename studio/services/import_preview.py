@@ -77,7 +77,8 @@ def _sample(number: int, row: dict[str, Any] | UnreadableRow, mapping: Mapping[s
     try:
         parsed = row_pairs(import_mapping.mapped_row(row, mapping) if mapping else row)
     except RowRefused as refused:
-        return Sample(number, refused=f"{refused.reason} ({refused.seen})")
+        seen = f" ({refused.seen})" if refused.seen else ""
+        return Sample(number, refused=f"{refused.reason}{seen}")
     return Sample(
         number,
         prompt=_short(parsed.messages[-1]["content"] if parsed.messages else ""),

@@ -125,6 +125,20 @@ def standing(
     return Standing(told, num_free, heldout_share)
 
 
+def counted(
+    database: Database, s: Session, project_id: int, what: str, count: Callable[[], T]
+) -> T:
+    """What `count` gives, from memory for as long as the project's own figures are."""
+    with _counts_lock:
+        counts = _counts_of.setdefault(database, _Counts())
+    known = counts.entries.get((project_id,))
+    tally = known.value if known else queries.project_tally(s, project_id)
+    if known is None:
+        counts.entries[(project_id,)] = _Entry(tally, time.monotonic())
+    value, _ = counts.get((project_id, what, ""), _lifetime_s(tally.num_rows), count)
+    return value
+
+
 def _project_tally(counts: _Counts, s: Session, project: Project) -> tuple[ProjectTally, float]:
     known = counts.entries.get((project.id,))
     lifetime_s = 0.0 if known is None else _lifetime_s(known.value.num_rows)

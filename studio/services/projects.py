@@ -109,6 +109,21 @@ def list_all(database: Database, include_archived: bool = False) -> list[Project
         return [_info(s, project) for project in queries.list_projects(s, include_archived)]
 
 
+def choices(database: Database, *, archived: bool = False) -> list[tuple[str, int]]:
+    """Name and id of every project in use (or put away): no counts, so it costs nothing."""
+    with database.read() as s:
+        found = queries.list_projects(s, include_archived=True)
+        return [
+            (each.name, each.id) for each in found if (each.archived_at is not None) == archived
+        ]
+
+
+def guidelines(database: Database, project_id: int) -> str:
+    """The project's guidelines as they are now."""
+    with database.read() as s:
+        return find(s, project_id).guidelines
+
+
 def names(database: Database) -> dict[int, str]:
     """The name of every project, archived ones too, by id: no counts, so it costs nothing."""
     with database.read() as s:
@@ -172,7 +187,7 @@ def set_guidelines(
             audit.record(
                 s, actor, "guidelines", "project", project_id, version=version, replaced=replaced
             )
-        return _info(s, project)
+    return get(database, project_id)  # counts take a while, and nobody's vote should wait for them
 
 
 def archive(database: Database, project_id: int, actor: str = "local") -> ProjectInfo:
@@ -193,7 +208,7 @@ def _set_archived(
         if (project.archived_at is None) != (at is None):
             queries.set_archived(s, project_id, at)
             audit.record(s, actor, action, "project", project_id)
-        return _info(s, project)
+    return get(database, project_id)
 
 
 def _info(s: Session, project: Project) -> ProjectInfo:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from db.engine import Database
     from db.models import Project
 
+MIN_RANDOM_SHARE = 0.01  # there is always a random arm: nothing else says what a strategy is worth
 MAX_CHECK_RATE = 0.5  # gold and repeats together
 MAX_CHOICES = 20
 MAX_CHOICE_LENGTH = 60
@@ -90,7 +91,9 @@ def update(
         project = _find(s, project_id)
         wanted: dict[str, Any] = {
             "queue_strategy": _strategy(strategy or project.queue_strategy),
-            "random_share": _share("random_share", random_share, project.random_share, 1.0),
+            "random_share": _share(
+                "random_share", random_share, project.random_share, 1.0, MIN_RANDOM_SHARE
+            ),
             "gold_rate": _share("gold_rate", gold_rate, project.gold_rate, MAX_CHECK_RATE),
             "repeat_rate": _share("repeat_rate", repeat_rate, project.repeat_rate, MAX_CHECK_RATE),
             "wanted_votes": _wanted_votes(wanted_votes or project.wanted_votes),
@@ -159,11 +162,14 @@ def _strategy(strategy: str) -> str:
     return strategy
 
 
-def _share(name: str, value: float | None, now: float, highest: float) -> float:
+def _share(
+    name: str, value: float | None, now: float, highest: float, lowest: float = 0.0
+) -> float:
     if value is None:
         return now
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= highest:
-        raise UsageError(f"{name} is {value!r}; give a share from 0 to {highest:g}")
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not lowest <= value <= highest:
+        raise UsageError(f"{name} is {value!r}; give a share from {lowest:g} to {highest:g}")
     return float(value)
 
 

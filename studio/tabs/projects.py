@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -9,7 +10,7 @@ import gradio as gr
 from studio.components.data_table import data_table, table_value
 from studio.components.notice import notice, notice_value
 from studio.components.picker import row_picker
-from studio.services import projects
+from studio.services import left_out, projects
 from studio.services.errors import StudioError
 from studio.services.people import Person
 from studio.services.projects import ProjectInfo
@@ -19,6 +20,7 @@ COLUMNS = [
     "Project",
     "Pairs",
     "Judged",
+    "Left out",
     "Open",
     "New since checkpoint",
     "Votes by people",
@@ -85,7 +87,7 @@ def build(ctx: TabContext) -> TabHandle:
     def refresh(project_id: int | None, request: gr.Request) -> tuple[Any, ...]:
         text = ""
         if project_id is not None and ctx.person(request).may(project_id, "annotator"):
-            text = projects.get(ctx.database, project_id).guidelines
+            text = projects.guidelines(ctx.database, project_id)
         return *renew(project_id, request), text, notice_value()
 
     archive.click(put_away, ctx.picker, everything, **QUICK)
@@ -180,39 +182,45 @@ def _create_section(ctx: TabContext) -> Section:
 
 def picker_update(ctx: TabContext, request: gr.Request, selected: int | None) -> gr.Dropdown:
     """The picker with the projects that the person may see; the first where `selected` is none."""
-    there = _seen_by(ctx, ctx.person(request))
-    ids = [project.id for project in there]
+    there = _choices_of(ctx, ctx.person(request))
+    ids = [project_id for _, project_id in there]
     value = selected if selected in ids else (ids[0] if ids else None)
-    return gr.Dropdown(choices=[(project.name, project.id) for project in there], value=value)
+    return gr.Dropdown(choices=there, value=value)
 
 
-def _seen_by(ctx: TabContext, person: Person, *, archived: bool = False) -> list[ProjectInfo]:
-    there = projects.list_all(ctx.database, include_archived=archived)
-    return [project for project in there if person.may(project.id, "annotator")]
+def _choices_of(
+    ctx: TabContext, person: Person, *, archived: bool = False
+) -> list[tuple[str, int]]:
+    there = projects.choices(ctx.database, archived=archived)
+    return [(name, project_id) for name, project_id in there if person.may(project_id, "annotator")]
 
 
 def _archived_update(ctx: TabContext, person: Person) -> tuple[gr.Dropdown, gr.Button]:
     """The archived projects and the button to restore one; neither where there is none."""
-    away = [(each.name, each.id) for each in _seen_by(ctx, person, archived=True) if each.archived]
+    away = _choices_of(ctx, person, archived=True)
     chosen = away[0][1] if away else None
     picker = gr.Dropdown(choices=away, value=chosen, visible=bool(away))
     return picker, gr.Button(visible=bool(away))
 
 
 def listing_value(ctx: TabContext, person: Person) -> str:
-    there = _seen_by(ctx, person, archived=True)
+    there = projects.list_all(ctx.database, include_archived=True)
+    seen = [project for project in there if person.may(project.id, "annotator")]
     return table_value(
         COLUMNS,
-        [_row(project) for project in there],
+        [_row(project, left_out.left_out(ctx.database, project.id)) for project in seen],
         empty="There is no project yet: create one below, or import a file on the Data tab.",
     )
 
 
-def _row(project: ProjectInfo) -> list[Any]:
+def _row(project: ProjectInfo, counts: Mapping[str, int]) -> list[Any]:
+    reasons = left_out.pairs_told(counts).partition(": ")[2]
+    away = f"{left_out.num_pairs(counts):,}" + (f" ({reasons})" if reasons else "")
     return [
         project.name,
         f"{project.num_pairs:,}",
         f"{project.num_judged:,}",
+        away,
         f"{project.num_open:,}",
         f"{project.num_new:,}",
         f"{project.num_people_votes:,}",

@@ -175,10 +175,9 @@ def _pairs(ctx: TabContext, project_id: int, asked: Asked) -> dict[str, Any]:
     name = name if name in LISTS else "disputed"
     rows, note, total = _LISTED[name](ctx, project_id)
     words = adjudication.first_words(ctx.database, project_id, [row["pair_id"] for row in rows])
-    flagged = adjudication.list_flagged(ctx.database, project_id)
     totals = {
         "disputed": found.num_disputed,
-        "flagged": len(flagged),
+        "flagged": adjudication.count_flagged(ctx.database, project_id),
         "adjudicated": found.num_adjudicated,
         **({"relabel": total} if name == "relabel" else {}),
     }
@@ -238,7 +237,7 @@ def _list_flagged(ctx: TabContext, project_id: int) -> Listed:
         }
         for each in adjudication.list_flagged(ctx.database, project_id)
     ]
-    return rows, None, len(rows)
+    return rows, None, adjudication.count_flagged(ctx.database, project_id)
 
 
 def _list_relabel(ctx: TabContext, project_id: int) -> Listed:

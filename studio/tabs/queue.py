@@ -98,12 +98,18 @@ def _shares() -> list[gr.Slider]:
     with gr.Row(elem_classes="rs-side-by-side"):
         return [
             gr.Slider(
-                0, highest, step=1, label=label, info=info, min_width=240, elem_id=f"queue-{name}"
+                lowest,
+                highest,
+                step=1,
+                label=label,
+                info=info,
+                min_width=240,
+                elem_id=f"queue-{name}",
             )
-            for name, label, highest, info in (
-                ("random", "Random arm, %", 100, "Training pairs drawn whatever the strategy"),
-                ("gold", "Gold pairs, %", 50, "Pairs whose answer is known, shown unannounced"),
-                ("repeat", "Repeats, %", 50, "Own earlier pairs again, sides swapped"),
+            for name, label, lowest, highest, info in (
+                ("random", "Random arm, %", 1, 100, "Training pairs drawn whatever the strategy"),
+                ("gold", "Gold pairs, %", 0, 50, "Pairs whose answer is known, shown unannounced"),
+                ("repeat", "Repeats, %", 0, 50, "Own earlier pairs again, sides swapped"),
             )
         ]
 

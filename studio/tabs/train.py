@@ -24,6 +24,7 @@ from studio.components.train_panel import (
 )
 from studio.services import retrain, training
 from studio.services.errors import StudioError
+from studio.services.left_out import left_out, pairs_told
 from studio.tabs.context import QUICK, TabContext, TabHandle, sentence, told
 
 PROMOTION = [
@@ -128,7 +129,7 @@ def _shown(ctx: TabContext, project_id: int) -> tuple[Any, ...]:
     plotted = _run_to_plot(status)
     rows = training.curves(ctx.database, plotted) if plotted is not None else []
     return (
-        headline_value(status),
+        headline_value(status, pairs_told(left_out(ctx.database, project_id))),
         run_value(status, _log(ctx, status["active"])),
         curves_value(rows),
         results_value(status),

@@ -42,15 +42,18 @@ class Outcome:
 
 def kill_rounds(
     database: Database, servers: Nursery, project_id: int, *, rounds: int, num_voters: int,
-    seed: int,
+    seed: int, longest_life_s: float = LONGEST_LIFE_S,
 ) -> Outcome:  # fmt: skip
-    """Let people vote through `rounds` deaths of the server."""
-    return asyncio.run(_rounds(database, servers, project_id, rounds, num_voters, seed))
+    """Let people vote through `rounds` deaths of the server, each after a random time."""
+    return asyncio.run(
+        _rounds(database, servers, project_id, rounds, num_voters, seed, longest_life_s)
+    )
 
 
 async def _rounds(
-    database: Database, servers: Nursery, project_id: int, rounds: int, num_voters: int, seed: int
-) -> Outcome:
+    database: Database, servers: Nursery, project_id: int, rounds: int, num_voters: int, seed: int,
+    longest_life_s: float,
+) -> Outcome:  # fmt: skip
     chance, outcome, stopped = random.Random(seed), Outcome(), asyncio.Event()
     server = await asyncio.to_thread(servers.start)
     voters = [
@@ -61,7 +64,7 @@ async def _rounds(
     for _ in range(rounds):
         if chance.random() < WAITING_SHARE:
             await _first_acknowledgement(voters)
-        await asyncio.sleep(chance.uniform(0, LONGEST_LIFE_S))
+        await asyncio.sleep(chance.uniform(0, longest_life_s))
         server.kill()
         acknowledged = [vote_id for voter in voters for vote_id in voter.acknowledged]
         outcome.rounds += 1

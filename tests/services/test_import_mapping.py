@@ -208,3 +208,9 @@ def test_every_refused_row_is_written_to_be_mended(database: Database, tmp_path:
     nothing = tmp_path / "none.jsonl"
     importing.import_file(database, clean, project_name="g", refused_to=nothing)
     assert not nothing.exists()
+
+
+def test_a_refusal_without_anything_seen_has_no_empty_brackets(tmp_path: Path) -> None:
+    rows = [{"prompt": " ", "chosen": "x", "rejected": "y"}]
+    (sample,) = import_preview.preview(write_jsonl(tmp_path / "f.jsonl", rows)).samples
+    assert sample.refused == "the prompt is empty"

@@ -10,7 +10,7 @@ from tests.load.label_server import nursery
 from tests.load.rounds import kill_rounds
 from tests.rows import make_project, open_pairs
 
-ROUNDS = 15
+ROUNDS = 30
 
 
 def test_no_acknowledged_vote_is_lost_or_doubled_by_sigkill(database: Database) -> None:

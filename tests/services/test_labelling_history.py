@@ -425,6 +425,7 @@ def test_settings_are_checked_told_and_kept_in_the_audit_trail(database: Databas
         ({"strategy": "best"}, "strategy is 'best'"),
         ({"gold_rate": 0.4, "repeat_rate": 0.2}, "60%"),
         ({"random_share": 1.2}, "random_share is 1.2"),
+        ({"random_share": 0.0}, "give a share from 0.01 to 1"),
         ({"wanted_votes": 1000}, "cannot want 1000"),
         ({"reasons": ["x" * 61]}, "the reason"),
         ({"aspects": [str(n) for n in range(21)]}, "21 aspects"),

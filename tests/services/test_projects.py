@@ -7,7 +7,7 @@ import pytest
 from db import projects as queries
 from db.engine import Database
 from db.models import AuditEvent
-from studio.services import labelling, projects
+from studio.services import labelling, left_out, projects
 from studio.services.errors import Conflict, NotFound, StudioError, UsageError
 from tests.rows import make_project, new_pair, open_pairs
 
@@ -124,3 +124,23 @@ def test_guidelines_that_cannot_be_kept_or_have_no_project_are_refused(database:
     with pytest.raises(NotFound):
         projects.set_guidelines(database, made.id + 1, "x")
     assert projects.get(database, made.id).guidelines == "Be fair."
+
+
+def test_pairs_that_are_judged_and_do_not_train_are_counted_with_their_reasons(
+    database: Database,
+) -> None:
+    pairs = [new_pair(1, "a"), new_pair(2, "skip"), new_pair(3, "both_bad"), new_pair(4)]
+    project_id = make_project(database, pairs, name="told")
+    counts = left_out.left_out(database, project_id)
+    assert left_out.num_pairs(counts) == 2
+    assert left_out.pairs_told(counts) == (
+        "2 pairs do not train: 1 judged as both bad only, 1 only skipped"
+    )
+    assert left_out.pairs_told({"pairs_not_judged": 7}) == ""
+
+
+def test_the_picker_is_filled_by_names_alone(database: Database) -> None:
+    first, away = (make_project(database, name=name) for name in ("first", "away"))
+    projects.archive(database, away)
+    assert projects.choices(database) == [("first", first)]
+    assert projects.choices(database, archived=True) == [("away", away)]

@@ -293,3 +293,14 @@ def test_a_corrected_known_verdict_shows_at_once(database: Database) -> None:
     assert quality.overview(database, project_id).gold == 1.0
     know("b")
     assert quality.overview(database, project_id).gold == 0.0
+
+
+def test_all_flagged_pairs_are_counted_though_not_all_are_listed(
+    sqlite_database: Database,
+) -> None:
+    number = adjudication.MAX_LISTED + 3
+    project_id = make_project(sqlite_database, open_pairs(number))
+    flags = [(pair_id, "ann", "flag") for pair_id in pair_ids(sqlite_database, project_id)]
+    give_all(sqlite_database, project_id, flags)
+    assert len(adjudication.list_flagged(sqlite_database, project_id)) == adjudication.MAX_LISTED
+    assert adjudication.count_flagged(sqlite_database, project_id) == number
