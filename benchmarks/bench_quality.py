@@ -4,7 +4,8 @@
 
 Measured through the services that the page calls: the figures for the first time, after one more
 vote (all is counted anew), and unchanged (from memory); merging by each method; taking a snapshot;
-and streaming every judged pair with its texts. Beside them, as a yardstick on the same machine in
+streaming every judged pair with its texts; and each export, in a process of its own for its peak
+memory. Beside them, as a yardstick on the same machine in
 the same minute, votes counted from rows of objects, which is how it was done before. Wall and
 processor seconds. Exit code 1 if the figures after one more vote take two processor seconds.
 """
@@ -12,11 +13,15 @@ processor seconds. Exit code 1 if the figures after one more vote take two proce
 from __future__ import annotations
 
 import argparse
+import json
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,13 +32,14 @@ from sqlalchemy import select
 
 from db import snapshots, votes
 from db.aggregation import METHODS, Rules
-from db.engine import Database
+from db.engine import Database, open_database
 from db.models import Vote
-from studio.services import quality
+from studio.services import exporting, quality
 from tests.judging import give
 from tests.rows import make_project
 
 LIMIT_S = 2.0
+EXPORTS = (("votes", "jsonl"), ("votes", "parquet"), ("pairs", "jsonl"), ("pairs", "trl"))
 
 
 def main() -> int:
@@ -42,9 +48,18 @@ def main() -> int:
     parser.add_argument("--votes-a-pair", type=int, default=10)
     parser.add_argument("--annotators", type=int, default=200)
     parser.add_argument("--database", nargs="+", default=list(NAMES))
+    parser.add_argument(
+        "--export", nargs=4, metavar=("URL", "PROJECT", "KIND", "FORMAT"), help=argparse.SUPPRESS
+    )  # the process of one export
     options = parser.parse_args()
+    if options.export:
+        return _export(*options.export)
     results = {name: _run(name, options) for name in checked_names(options.database)}
     for name, result in results.items():
+        for what, figures in result["exports"].items():
+            print(
+                f"{name:12} export {what:27} " + "  ".join(f"{k} {v}" for k, v in figures.items())
+            )
         for what, figures in result["seconds"].items():
             print(f"{name:12} {what:34} wall {figures['wall']:7.2f}  cpu {figures['cpu']:7.2f}")
     record("quality", {"options": vars(options), "results": results}, "sqlalchemy", "psycopg")
@@ -60,7 +75,10 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         before = _peak_mib()
         seconds = _measure(database, project_id)
         found = quality.overview(database, project_id)
+        exports = {f"{kind} {fmt}": _exported(database.url, project_id, kind, fmt)
+                   for kind, fmt in EXPORTS}  # fmt: skip
     return {
+        "exports": exports,
         "pairs": found.num_pairs,
         "votes": found.num_votes,
         "annotators": len(found.annotators),
@@ -69,6 +87,27 @@ def _run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "peak_mib_before": before,
         "peak_mib_after_figures": seconds.pop("peak"),
     }
+
+
+def _exported(url: str, project_id: int, kind: str, fmt: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--export", url, str(project_id), kind, fmt]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _export(url: str, project_id: str, kind: str, fmt: str) -> int:
+    """One export; prints its time, and the memory before and at the most."""
+    database = open_database(url)
+    before, cpu = _peak_mib(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        suffix = "jsonl" if fmt == "trl" else fmt
+        out = Path(folder) / f"out.{suffix}"
+        exporting.export(database, int(project_id), kind, fmt, out)
+        size = out.stat().st_size >> 20
+    print(json.dumps({"cpu_s": round(time.process_time() - cpu, 1), "file_mib": size,
+                      "peak_mib_before": before, "peak_mib": _peak_mib()}))  # fmt: skip
+    return 0
 
 
 def _vary(database: Database) -> None:
