@@ -123,6 +123,9 @@ def which_used(s: Session, project_id: int, pair_id: int) -> dict[int, int]:
     return found
 
 
-def directories(s: Session) -> list[str]:
-    """The directories of all checkpoints of all projects, by name."""
-    return list(s.scalars(select(Checkpoint.directory).order_by(Checkpoint.id)))
+def directories(s: Session, *, retired_too: bool = True) -> list[str]:
+    """The directories of all projects' checkpoints, by name; those that were thinned have none."""
+    there = select(Checkpoint.directory).where(Checkpoint.thinned_at.is_(None))
+    if not retired_too:
+        there = there.where(Checkpoint.retired_at.is_(None))
+    return list(s.scalars(there.order_by(Checkpoint.id)))

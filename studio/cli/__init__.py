@@ -347,6 +347,7 @@ def _add_doctor(commands: Parsers) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="drop damaged records of the feature store: they are encoded again",
+        help="drop damaged records of the feature store (they are encoded again), and checkpoint "
+        "folders that killed runs left",
     )
     _add_device(parser)

@@ -1,7 +1,7 @@
 """Checks of the installation, each with what to do about it.
 
 for check in doctor.run(settings): print(check["name"], check["ok"], check["remedy"])
-doctor.run(settings, repair=True)       # drops what is damaged in the feature store first
+doctor.run(settings, repair=True)       # mends the feature store, clears away what killed runs left
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studio import server_lock
-from studio.services import backbones, encoding, workspace
+from studio.services import backbones, checkpoint_files, encoding, workspace
 from studio.services.errors import StudioError
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def run(settings: Settings, repair: bool = False) -> list[Check]:
     """Every check, in an order in which the first failure explains the later ones.
 
     Args:
-        repair: mend the feature store; nothing else is changed.
+        repair: mend the feature store and delete the checkpoints' directories that killed runs
+            left; nothing else is changed.
     """
     checks: tuple[tuple[str, Callable[[Settings], str], str], ...] = (
         ("python", _python, ""),
@@ -54,7 +56,7 @@ def run(settings: Settings, repair: bool = False) -> list[Check]:
             _repaired_features if repair else _features,
             "move features.db away: it is rebuilt by encoding again",
         ),
-        ("checkpoints", _checkpoints, ""),
+        ("checkpoints", partial(_checkpoints, repair=repair), ""),
         ("backbone", _backbone, "name one that can be loaded with --backbone"),
         ("device", _device, "use --device cpu or auto"),
     )
@@ -135,21 +137,18 @@ def _database(settings: Settings) -> str:
     return f"{database.engine.dialect.name}, current schema, {len(found)} projects"
 
 
-def _checkpoints(settings: Settings) -> str:
-    """Every head that a project uses or may go back to has its files."""
+def _checkpoints(settings: Settings, repair: bool = False) -> str:
+    """Every head that a project uses or may go back to has its files; what lies there besides."""
     if not workspace.exists(settings):
         return "none yet"
     database = workspace.open_database(settings)
     try:
         with database.read() as s:
-            from db import checkpoints, projects
+            from db import checkpoints
 
-            named = [
-                checkpoint.directory
-                for project in projects.list_projects(s, include_archived=True)
-                for checkpoint in checkpoints.list_checkpoints(s, project.id)
-                if checkpoint.retired_at is None
-            ]
+            named = checkpoints.directories(s, retired_too=False)
+        deleted = checkpoint_files.clear_leftovers(database, settings) if repair else []
+        found = checkpoint_files.look(database, settings)
     finally:
         database.dispose()
     needed = ("manifest.json", "reward_head.safetensors")
@@ -163,7 +162,23 @@ def _checkpoints(settings: Settings) -> str:
             f"{len(gone)} of {len(named)} checkpoints lack files, the first {gone[0]}",
             "put the directory back from a backup, or train again",
         )
-    return f"{len(named)}, all with their files"
+    return f"{len(named)}, all with their files{_besides(found, deleted)}"
+
+
+def _besides(found: checkpoint_files.Found, deleted: list[Path]) -> str:
+    """Directories that no row names."""
+    told = f"; {len(deleted)} left by killed runs deleted" if deleted else ""
+    if found.leftovers:
+        told += (
+            f"; {len(found.leftovers)} left by killed runs, first {found.leftovers[0].name} (the "
+            "next training deletes them, or --repair)"
+        )
+    if found.unknown:
+        told += (
+            f"; {len(found.unknown)} that this database does not know, first "
+            f"{found.unknown[0].name}: left alone"
+        )
+    return told
 
 
 def _features(settings: Settings) -> str:

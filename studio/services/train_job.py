@@ -21,6 +21,7 @@ from db import checkpoints, projects, runs, snapshots, votes
 from db.models import Project, Snapshot, TrainingRun
 from studio.services import (
     backbones,
+    checkpoint_files,
     ownership,
     predictions,
     promotion,
@@ -62,8 +63,7 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
     """Fix a snapshot, train on it, save the checkpoint, and record both with the run's success."""
     live.stage("loading")
     work = _begin(database, run_id)
-    # One job at a time: whatever lies there half written was left by one that was killed.
-    clear_leftovers(settings)
+    clear_leftovers(database, settings)
     with opened(settings, work.project.backbone) as (info, store):
         result = fit(settings, work.run.config, work.pairs, info, store, live)
         live.stop_if_asked()
@@ -111,11 +111,13 @@ def work_of(database: Database, run: TrainingRun, snapshot: Snapshot) -> Work:
     return Work(run, project, snapshot, [training.preference_pair(pair) for pair in judged])
 
 
-def clear_leftovers(settings: Settings) -> None:
-    """Delete what a killed job left half written."""
+def clear_leftovers(database: Database, settings: Settings) -> None:
+    """Delete what a killed job left, half written or whole."""
     from rm_core.checkpoint import remove_leftovers
 
+    # One job at a time: whatever lies there half written is nobody's.
     remove_leftovers(settings.checkpoints_dir, set())
+    checkpoint_files.clear_leftovers(database, settings)
 
 
 @contextmanager
