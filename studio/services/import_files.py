@@ -14,15 +14,18 @@ import contextlib
 import csv
 import gzip
 import io
+import itertools
 import json
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from studio.services.errors import StudioError, UsageError
 
 MAX_ROW_BYTES = 4 * 2**20
+BATCH_ROWS = 256  # that Arrow converts at a time
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 Rows = Iterator[tuple[int, "dict[str, Any] | UnreadableRow"]]
 
@@ -34,6 +37,24 @@ class UnreadableRow:
         self.reason = reason
         self.seen = printable(seen)
         self.row = row  # None where it is no row at all
+
+
+class CellList(list[Any]):
+    """The list that a CSV cell spells, and the cell's text: which is meant, its column says."""
+
+    def __init__(self, items: Iterable[Any], text: str) -> None:
+        super().__init__(items)
+        self.text = text
+
+
+def text_of(value: Any) -> Any:
+    """What a column of texts or messages holds: a CSV cell that spells no messages is text."""
+    if not isinstance(value, CellList):
+        return value
+    are_messages = all(
+        isinstance(each, Mapping) and {"role", "content"} <= each.keys() for each in value
+    )
+    return value if value and are_messages else value.text
 
 
 def printable(text: str) -> str:
@@ -63,12 +84,19 @@ def read_rows(path: Path) -> Rows:
 
 
 def _with_clear_errors(path: Path, rows: Rows) -> Rows:
+    number = 0
     try:
-        yield from rows
-    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        for number, row in rows:
+            yield number, row
+    except (OSError, EOFError, zlib.error) as error:
         raise StudioError(
             f"{path.name!r} cannot be read to its end ({error}); check that the file is whole"
         ) from error
+    if number == 0:
+        raise StudioError(
+            f"{path.name!r} holds no rows, so nothing can be read from it; "
+            "check that it is the file that you mean"
+        )
 
 
 def _open(path: Path, zipped: bool) -> IO[bytes]:
@@ -112,11 +140,13 @@ def parse_json(line: bytes) -> dict[str, Any] | UnreadableRow:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return UnreadableRow("not UTF-8", f"byte {line[error.start]:#04x} at {error.start}")
+        return UnreadableRow(
+            "not UTF-8; save the file as UTF-8", f"byte {line[error.start]:#04x} at {error.start}"
+        )
     try:
         row = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        return UnreadableRow("malformed JSON", str(error)[:200])
+        return UnreadableRow("malformed JSON; write one JSON object a line", str(error)[:200])
     if not isinstance(row, dict):
         return UnreadableRow("not a JSON object", type(row).__name__)
     return row
@@ -128,27 +158,83 @@ def _csv_rows(path: Path, zipped: bool) -> Rows:
         _check_start(path, file.peek(2)[:2])
         # Bytes that are not UTF-8 become lone surrogates, which the row's own check refuses.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.DictReader(text)
-        for number, cells in enumerate(reader, start=1):
-            if None in cells:
-                yield number, UnreadableRow("more cells than the header has columns")
+        records = _csv_records(path, text)
+        _, header = next(records, ("", []))
+        names = [name or f"column {place}" for place, name in enumerate(header, start=1)]
+        _check_names(path, names)
+        for number, (lines, cells) in enumerate(records, start=1):
+            if len(cells) > len(names):
+                yield number, UnreadableRow("more cells than the header has columns", lines)
             else:
-                yield number, {key: _cell(value) for key, value in cells.items()}
+                padded = itertools.zip_longest(names, map(_cell, cells))
+                yield number, dict(padded)
+
+
+def _csv_records(path: Path, text: IO[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each row's cells, and where in the file it stands.
+
+    Strict: a quote that nothing closes would otherwise take every later row into its cell.
+    """
+    reader = csv.reader(text, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise StudioError(
+                f"{path.name!r} is no whole CSV: {_csv_fault(error, start, reader.line_num)}"
+            ) from error
+        if cells is None:
+            return
+        if cells:  # an empty line is no row
+            end = reader.line_num
+            yield f"line {start}" if end == start else f"lines {start} to {end}", cells
+
+
+def _csv_fault(error: csv.Error, start: int, end: int) -> str:
+    """What is wrong with the row from line `start`, of which the reader got to line `end`."""
+    if "unexpected end" in str(error):
+        return f"in the row of line {start} a quote opens that nothing closes; close it"
+    if "field larger" in str(error):
+        return (
+            f"the row of line {start} has a cell longer than {MAX_ROW_BYTES // 2**20} MB; "
+            "close its quote, or leave the row out"
+        )
+    if "expected after" in str(error):
+        return (
+            f"in the row of line {start} a quote closes at line {end} and text follows; close "
+            'the quote where its cell ends, and double a quote inside a cell ("")'
+        )
+    return f"the row of line {start} cannot be read ({error})"
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse a column that is there twice: which of the two is meant, nobody can tell."""
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise StudioError(
+            f"{path.name!r} has the column {printable(twice[0])!r} more than once; rename one"
+        )
 
 
 def _peekable(raw: IO[bytes]) -> io.BufferedReader:
     return raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore
 
 
-def _cell(value: str | None) -> Any:
-    """A cell's text, or the list that it spells when it is a list of messages, answers, votes."""
-    if value is None or not value.startswith(("[{", '["')):
-        return value
+def _cell(text: str) -> Any:
+    """A cell's text, a CellList where it spells a list, or None: in CSV an empty cell is missing.
+
+    CSV cannot tell an empty answer from none.
+    """
+    if not text.strip():
+        return None
+    if not text.startswith("["):
+        return text
     try:
-        parsed = json.loads(value, parse_constant=_refuse_constant)
+        parsed = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
-        return value
-    return parsed if isinstance(parsed, list) else value
+        return text
+    return CellList(parsed, text) if isinstance(parsed, list) else text
 
 
 def _parquet_rows(path: Path) -> Rows:
@@ -157,9 +243,12 @@ def _parquet_rows(path: Path) -> Rows:
 
     try:
         with pq.ParquetFile(path) as file:
-            yield from _numbered(file.iter_batches(batch_size=256), 1)
-    except pa.ArrowException as error:
-        raise StudioError(f"{path.name!r} is no readable Parquet file ({error})") from error
+            _check_names(path, file.schema_arrow.names)
+            yield from _numbered(file.iter_batches(batch_size=BATCH_ROWS))
+    except (pa.ArrowException, ValueError) as error:
+        raise StudioError(
+            f"{path.name!r} is no readable Parquet file ({error}); write it again"
+        ) from error
 
 
 def _saved_dataset_rows(path: Path) -> Rows:
@@ -179,15 +268,43 @@ def _saved_dataset_rows(path: Path) -> Rows:
             f"folder {path.name!r} cannot be read by datasets ({str(error).strip()[:200]})"
         ) from error
     splits = saved.values() if isinstance(saved, datasets.DatasetDict) else [saved]
+    tables = (split.with_format("arrow").iter(batch_size=BATCH_ROWS) for split in splits)
+    yield from _numbered(itertools.chain.from_iterable(tables))
+
+
+def _numbered(batches: Iterable[Any]) -> Rows:
+    """The rows of Arrow's batches; one by one where some value has no form in Python."""
     number = 1
-    for split in splits:
-        for row in split:
-            yield number, dict(row)
-            number += 1
-
-
-def _numbered(batches: Any, number: int) -> Rows:
     for batch in batches:
-        for row in batch.to_pylist():
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, OverflowError):
+            rows = [_arrow_row(batch, index) for index in range(batch.num_rows)]
+        for row in rows:
             yield number, row
             number += 1
+
+
+def _arrow_row(batch: Any, index: int) -> dict[str, Any] | UnreadableRow:
+    row = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            row[name] = _arrow_value(column[index])
+        except UnicodeDecodeError as error:
+            seen = f"byte {error.object[error.start]:#04x} at {error.start}"
+            return UnreadableRow(f"column {name!r} is not UTF-8; write it as UTF-8", seen)
+        except (ValueError, OverflowError) as error:
+            return UnreadableRow(f"column {name!r} cannot be read; leave it out", str(error)[:200])
+    return row
+
+
+def _arrow_value(scalar: Any) -> Any:
+    """The value; a time that Python's calendar has no date for, as the number that is stored."""
+    import pyarrow as pa
+
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        if not pa.types.is_temporal(scalar.type):
+            raise
+        return scalar.value

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.services.errors import UsageError
+from studio.services.import_files import text_of
 from studio.services.import_rows import RowRefused
 
 
@@ -151,6 +152,7 @@ def _answers(taken: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, 
 def _with_system(prompt: Any, system: Any) -> Any:
     if not isinstance(system, str) or not system.strip():
         return prompt
+    prompt = text_of(prompt)
     turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     return [{"role": "system", "content": system}, *turns] if isinstance(turns, list) else prompt
 
@@ -161,6 +163,8 @@ def _choice(value: Any, first_number: str | None) -> str:
     Of a number nobody can tell whether it counts from 0 or from 1, and the wrong guess turns every
     verdict round: somebody has to say.
     """
+    if value is None:
+        raise RowRefused("the row has no verdict; leave it out, or import it without a verdict")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     plain = str(value).strip().lower()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.models import CHOICES
-from studio.services.import_files import MAX_ROW_BYTES, parse_json, printable
+from studio.services.import_files import MAX_ROW_BYTES, CellList, parse_json, printable, text_of
 from studio.services.projects import is_storable
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -144,7 +144,8 @@ def _given(row: Mapping[str, Any], name: str) -> bool:
 def _chosen_and_rejected(row: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
     for name in ("chosen", "rejected"):
         if not _given(row, name):
-            raise RowRefused(f"no '{name}'", f"columns {', '.join(map(str, row))}")
+            seen = "it is empty" if name in row else f"columns {', '.join(map(str, row))}"
+            raise RowRefused(f"no '{name}'", seen)
     if _given(row, "prompt"):
         messages = _prompt(row)
         return messages, (_answer(row, "chosen", messages), _answer(row, "rejected", messages))
@@ -155,9 +156,10 @@ def _chosen_and_rejected(row: Mapping[str, Any]) -> tuple[Messages, tuple[str, .
 
 
 def _conversation(row: Mapping[str, Any], name: str) -> Messages:
-    if not isinstance(row[name], list):
-        raise RowRefused("no 'prompt'", f"and '{name}' is {type(row[name]).__name__}")
-    messages = _messages(row[name], name)
+    value = text_of(row[name])
+    if not isinstance(value, list):
+        raise RowRefused("no 'prompt'", f"and '{name}' is {type(value).__name__}")
+    messages = _messages(value, name)
     if len(messages) < 2:
         raise RowRefused("no 'prompt'", f"and '{name}' holds one message only")
     if messages[-1]["role"] != "assistant":
@@ -166,7 +168,7 @@ def _conversation(row: Mapping[str, Any], name: str) -> Messages:
 
 
 def _prompt(row: Mapping[str, Any]) -> Messages:
-    prompt = row.get("prompt")
+    prompt = text_of(row.get("prompt"))
     if prompt is None:
         raise RowRefused("no 'prompt'", f"columns {', '.join(map(str, row))}")
     if isinstance(prompt, str):
@@ -181,7 +183,7 @@ def _prompt(row: Mapping[str, Any]) -> Messages:
 
 def _answer(row: Mapping[str, Any], name: str, prompt: Messages) -> str:
     """An answer as text, or as messages, with or without the prompt's before it."""
-    value = row[name]
+    value = text_of(row[name])
     if isinstance(value, str):
         return value
     messages = _messages(value, name)
@@ -233,9 +235,10 @@ def _answers(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(value, list) or not 2 <= len(value) <= MAX_RESPONSES:
         seen = len(value) if isinstance(value, list) else type(value).__name__
         raise RowRefused(f"'{name}' is no list of 2 to {MAX_RESPONSES} answers", seen)
-    if not all(isinstance(each, str) for each in value):
-        raise RowRefused(f"an answer in '{name}' is no text")
-    return tuple(value)
+    texts = tuple(map(text_of, value))
+    if not all(isinstance(each, str) for each in texts):
+        raise RowRefused(f"an answer in '{name}' is no text", "it is empty" * (None in texts))
+    return texts
 
 
 def _sources(row: Mapping[str, Any], num_answers: int) -> tuple[str | None, ...]:
@@ -336,8 +339,8 @@ def _meta(row: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
     for name, value in row.items():
         if name in ROW_FIELDS or value is None:
             continue
-        if isinstance(value, str | int | float | bool):
-            kept[str(name)] = value
+        if isinstance(value, str | int | float | bool | CellList):
+            kept[str(name)] = getattr(value, "text", value)
         else:
             dropped.add(str(name))
     return meta | {key: _plain(value) for key, value in kept.items() if value is not None}, dropped
@@ -397,5 +400,9 @@ def _check_storable(parsed: RowPairs) -> None:
 
 def _check_text(text: str) -> None:
     if not is_storable(text):
-        what = "a NUL character" if "\x00" in text else "a lone surrogate, or bytes not UTF-8"
+        what = (
+            "a NUL character"
+            if "\x00" in text
+            else "a lone surrogate, or bytes not UTF-8; save the file as UTF-8"
+        )
         raise RowRefused(f"the row holds {what}", repr(text[:40]))

@@ -102,7 +102,7 @@ def test_bytes_that_are_not_utf8_are_refused_by_row(database: Database, tmp_path
     path.write_bytes(good + b"\n" + good.replace(b"good", "gödel".encode("latin-1")) + b"\n")
     report = _import(database, path)
     assert report.imported == 1
-    assert report.refused == [(2, "not UTF-8 (byte 0xf6 at 83)")]
+    assert report.refused == [(2, "not UTF-8; save the file as UTF-8 (byte 0xf6 at 83)")]
 
 
 def test_what_a_binary_file_holds_cannot_command_the_terminal(
@@ -118,7 +118,7 @@ def test_what_a_binary_file_holds_cannot_command_the_terminal(
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("f.jsonl", b"", "'f.jsonl' holds no rows; nothing was imported"),
+        ("f.jsonl", b"", "'f.jsonl' holds no rows, so .*; check that it is the file"),
         ("f.jsonl", b"\n\n", "holds no rows"),
         ("f.jsonl", b"\x00\xff" * 50, "all 1 rows are refused, nothing was imported; row 1: not"),
         ("f.jsonl", "{}".encode("utf-16"), "is UTF-16, not UTF-8"),
