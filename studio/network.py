@@ -26,16 +26,8 @@ Scope = MutableMapping[str, Any]
 Headers = dict[str, list[str]]
 Addresses = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-FORWARDED = (
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-)
+# With every header that starts with x-forwarded-: proxies make up new ones.
+FORWARDED = frozenset({"forwarded", "via", "x-real-ip"})
 ANY_ADDRESS = frozenset({"0.0.0.0", "::"})
 
 
@@ -93,7 +85,7 @@ class Network:
                 *(
                     (name, value)
                     for name, value in scope["headers"]
-                    if name.decode("latin-1").lower() not in {"host", *FORWARDED}
+                    if (known := name.decode("latin-1").lower()) != "host" and not _is_proxys(known)
                 ),
             ],
         }
@@ -101,7 +93,7 @@ class Network:
     def _through_proxy(self, scope: Scope, headers: Headers) -> tuple[Any, str, str]:
         """Client, scheme and host, as a trusted proxy tells them where there is one."""
         peer, scheme = scope.get("client"), scope.get("scheme", "http")
-        forwarded = [name for name in FORWARDED if name in headers]
+        forwarded = [name for name in headers if _is_proxys(name)]
         if not (peer and self._is_proxy(peer[0])):
             if forwarded:
                 raise Refusal(
@@ -207,8 +199,8 @@ def _check_is_here(peer: Any, headers: Headers, host: str) -> None:
             f"the Host {host[:200]!r} is not this machine: this server has no accounts and answers "
             "only to localhost and 127.0.0.1. From elsewhere, tunnel to it with ssh -L.",
         )
-    for header in FORWARDED:
-        if header in headers:
+    for header in headers:
+        if _is_proxys(header):
             raise Refusal(
                 403,
                 f"the header {header!r} says that a proxy forwarded this request: this server has "
@@ -216,6 +208,11 @@ def _check_is_here(peer: Any, headers: Headers, host: str) -> None:
             )
     if peer and not is_loopback(peer[0]):
         raise Refusal(403, f"the request came from {peer[0]!r}, not from this machine.")
+
+
+def _is_proxys(header: str) -> bool:
+    """Whether only a proxy sends a header of this lower-case name."""
+    return header in FORWARDED or header.startswith("x-forwarded-")
 
 
 def _host(headers: Headers) -> str:

@@ -28,6 +28,8 @@ async def json_body(request: Request) -> dict[str, Any]:
         body = json.loads(received or b"{}")
     except ValueError as error:
         raise HTTPException(400, f"the body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise HTTPException(400, "the body nests too deep: send a flat JSON object.") from error
     if not isinstance(body, dict):
         raise HTTPException(400, f"the body is a {type(body).__name__}, not a JSON object.")
     return body
@@ -41,5 +43,5 @@ def numbers(values: Any, name: str) -> list[int]:
         raise HTTPException(400, f"{name} is {values!r:.60}: give a list of ids.")
     try:
         return [int(value) for value in values]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise HTTPException(400, f"{name} is {values!r:.60}: give a list of ids.") from error

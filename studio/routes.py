@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError, TimeoutError
+from sqlalchemy.exc import DataError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 
 from studio import label_routes
@@ -47,6 +47,8 @@ def install(app: FastAPI, database: Database) -> None:
     app.add_exception_handler(RequestValidationError, _validation_error)
     for kind in (OperationalError, TimeoutError):
         app.add_exception_handler(kind, _database_error)
+    app.add_exception_handler(OverflowError, _number_error)  # SQLite's driver
+    app.add_exception_handler(DataError, _number_error)  # PostgreSQL's
 
 
 def _error(status: int, sentence: str, *, is_final: bool = False) -> JSONResponse:
@@ -79,4 +81,13 @@ def _database_error(request: Request, error: Exception) -> JSONResponse:
     log.error("the database failed at %s: %s", request.url.path, error)
     return _error(
         503, "the database did not take this just now; nothing was stored: send it again."
+    )
+
+
+def _number_error(request: Request, error: Exception) -> JSONResponse:
+    """An id in the path, the query or the body that no column has room for."""
+    cause = getattr(error, "orig", error)
+    log.warning("%s was asked for a number out of range: %s", request.url.path, cause)
+    return _error(
+        400, "a number in this request is larger than any id: check the address.", is_final=True
     )

@@ -32,7 +32,7 @@ FORMS = re.compile(r"/sign-in|/sign-out|/password|/join/[^/]+")
 # Parts of Gradio that no page of ours uses; some of them have no sign-in of their own.
 CLOSED = re.compile(
     r"/gradio_api/(stream|call|runs?-history|runs|vibe-|undo-vibe|process_recording|deep_link|dev"
-    r"|proxy=|profiling|token|openapi)|/(monitoring|login|logout)(/|$)"
+    r"|proxy=|profiling|token|openapi)|/openapi\.json|/(monitoring|login|logout)(/|$)"
 )
 FOR_LEADS = re.compile(r"/gradio_api/(upload|file)")
 HEARTBEAT = re.compile(r"/gradio_api/heartbeat/([^/]+)")
@@ -128,7 +128,7 @@ def _is_json(scope: Scope) -> bool:
 def _session_hashes(body: bytes) -> list[str]:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []  # Gradio says what is wrong with it
     found = value.get("session_hash") if isinstance(value, dict) else None
     return [found] if isinstance(found, str) else []

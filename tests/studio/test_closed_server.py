@@ -206,6 +206,7 @@ def test_routes_of_gradio_that_no_page_uses_are_closed_even_to_admins(server: Se
         "/gradio_api/dev/reload",
         "/gradio_api/vibe-code",
         "/gradio_api/token",
+        "/openapi.json",
         "/monitoring",
         "/logout",
     ):

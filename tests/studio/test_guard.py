@@ -56,7 +56,10 @@ def test_any_other_host_is_refused_with_the_value_seen(host: str) -> None:
     assert host.lower() in answer.json()["error"]
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "x-forwarded-proto"])
+@pytest.mark.parametrize(
+    "name",
+    ["X-Forwarded-For", "Forwarded", "X-Real-IP", "x-forwarded-proto", "Via", "X-Forwarded-User"],
+)
 def test_forwarded_requests_are_refused(name: str) -> None:
     answer = ask(headers={name: "127.0.0.1"})
     assert answer.status_code == 403

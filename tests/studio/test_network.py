@@ -83,7 +83,7 @@ def test_a_server_on_every_address_answers_to_addresses_but_not_to_any_name(
 
 def test_what_a_stranger_says_was_forwarded_is_refused(tmp_path: Path) -> None:
     here = network(tmp_path, STUDIO_PUBLIC_URL=PUBLIC)
-    for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host"):
+    for name in ("Via", "X-Forwarded-Ssl", "Forwarded", "X-Real-IP", "X-Forwarded-Host"):
         headers = {"host": "studio.example.org", name: "127.0.0.1"}
         with pytest.raises(Refusal, match="--trusted-proxy"):
             admitted(here, headers)
@@ -106,6 +106,8 @@ def test_a_trusted_proxy_names_client_scheme_and_host_and_its_headers_go_no_furt
             "x-forwarded-proto": "https",
             "x-forwarded-host": "studio.example.org",
             "x-real-ip": "6.6.6.6",
+            "x-forwarded-user": "root",
+            "via": "1.1 proxy",
             "cookie": "a=b",
         },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -95,6 +96,8 @@ def test_what_does_not_exist_is_404_and_a_contradiction_409(
         (b"[1, 2]", 400),
         (b'{"choice": "left"}', 400),
         (b"x" * 1_000_001, 413),
+        (b"[" * 100_000, 400),
+        (b'{"a":' * 100_000, 400),
     ],
 )
 def test_a_bad_body_is_refused_with_a_sentence(
@@ -109,11 +112,33 @@ def test_a_bad_body_is_refused_with_a_sentence(
     assert answer.json()["error"]
 
 
-@pytest.mark.parametrize("value", ["x", None, [None], ["a"], list(range(1001))])
+@pytest.mark.parametrize("value", ["x", None, [None], ["a"], [1e400], list(range(1001))])
 def test_ids_must_be_a_list_of_numbers(client: TestClient, project_id: int, value: Any) -> None:
-    answer = client.post(f"/api/projects/{project_id}/label/renew", json={"showing_ids": value})
+    answer = client.post(
+        f"/api/projects/{project_id}/label/renew",
+        content=json.dumps({"showing_ids": value}).replace("Infinity", "1e400"),
+        headers={"content-type": "application/json"},
+    )
     assert answer.status_code == 400
     assert "showing_ids" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["99999999999999999999/label/next", f"{2**63}/label/progress", f"{2**70}/label/history"]
+)
+def test_a_number_that_no_id_can_be_is_a_bad_request(client: TestClient, path: str) -> None:
+    answer = client.get(f"/api/projects/{path}")
+    assert answer.status_code == 400
+    assert "larger than any id" in answer.json()["error"]
+
+
+def test_a_vote_on_a_number_that_no_showing_can_be_is_refused(
+    client: TestClient, project_id: int
+) -> None:
+    vote = vote_for({"showing_id": 2**70})
+    answer = client.post(f"/api/projects/{project_id}/label/vote", json=vote)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]
 
 
 def test_a_wrong_query_or_path_is_named(client: TestClient, project_id: int) -> None:
