@@ -6,25 +6,37 @@ doctor.run(settings, repair=True)       # mends the feature store, clears away w
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import platform
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
 from studio import server_lock
 from studio.services import backbones, checkpoint_files, encoding, workspace
 from studio.services.errors import StudioError
 
 if TYPE_CHECKING:
+    from db.engine import Database
+    from rm_core.errors import FeatureStoreError
     from rm_core.features import StoreReport
     from studio.settings import Settings
 
 Check = dict[str, Any]
 MIN_FREE_BYTES = 2 * 10**9  # a converted backbone and some features
+# What SQLite says of a file that may be whole: nothing to repair, and nothing to throw away.
+WHOLE = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+}  # fmt: skip
 PACKAGES = ("torch", "transformers", "gradio", "sqlalchemy", "apscheduler", "numpy")
 
 
@@ -50,12 +62,8 @@ def run(settings: Settings, repair: bool = False) -> list[Check]:
         ("package names", _package_names, ""),
         ("data directory", _data_directory, "make it writable, or name another with --data-dir"),
         ("disk", _disk, ""),
-        ("database", _database, "check STUDIO_DB_URL, or put back a copy from backups/"),
-        (
-            "features",
-            _repaired_features if repair else _features,
-            "move features.db away: it is rebuilt by encoding again",
-        ),
+        ("database", _database, ""),
+        ("features", _repaired_features if repair else _features, ""),
         ("checkpoints", partial(_checkpoints, repair=repair), ""),
         ("backbone", _backbone, "name one that can be loaded with --backbone"),
         ("device", _device, "use --device cpu or auto"),
@@ -126,7 +134,7 @@ def _disk(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     if not workspace.exists(settings):
         return "none yet; it is made at the first use"
-    database = workspace.open_database(settings)
+    database = _opened(settings)
     try:
         with database.read() as s:
             from db import projects
@@ -141,28 +149,64 @@ def _checkpoints(settings: Settings, repair: bool = False) -> str:
     """Every head that a project uses or may go back to has its files; what lies there besides."""
     if not workspace.exists(settings):
         return "none yet"
-    database = workspace.open_database(settings)
+    database = _opened(settings)
     try:
         with database.read() as s:
             from db import checkpoints
+            from db.models import Checkpoint
 
             named = checkpoints.directories(s, retired_too=False)
+            rows = s.execute(select(Checkpoint.directory, Checkpoint.sha256))
+            digests = {row.directory: row.sha256 for row in rows}
         deleted = checkpoint_files.clear_leftovers(database, settings) if repair else []
         found = checkpoint_files.look(database, settings)
     finally:
         database.dispose()
-    needed = ("manifest.json", "reward_head.safetensors")
-    gone = [
-        name
+    faults = {
+        name: fault
         for name in named
-        if not all((settings.checkpoints_dir / name / leaf).is_file() for leaf in needed)
-    ]
-    if gone:
+        if (fault := _fault(settings.checkpoints_dir / name, digests[name]))
+    }
+    if faults:
+        first, fault = next(iter(faults.items()))
         raise Unhealthy(
-            f"{len(gone)} of {len(named)} checkpoints lack files, the first {gone[0]}",
+            f"{len(faults)} of {len(named)} checkpoints cannot be used, the first {first}: {fault}",
             "put the directory back from a backup, or train again",
         )
     return f"{len(named)}, all with their files{_besides(found, deleted)}"
+
+
+def _fault(directory: Path, sha256: str) -> str | None:
+    """What is wrong with a checkpoint's files, of which the row holds the weights' digest."""
+    weights = directory / "reward_head.safetensors"
+    try:
+        json.loads((directory / "manifest.json").read_bytes())
+        with weights.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"{Path(error.filename or weights).name} cannot be read ({error.strerror})"
+    except ValueError:
+        return "manifest.json is damaged"
+    return None if found == sha256 else f"{weights.name} is damaged"
+
+
+def _opened(settings: Settings) -> Database:
+    """The database, or Unhealthy with the remedy that fits."""
+    from db.migrate import SchemaTooNew
+
+    try:
+        return workspace.open_database(settings)
+    except StudioError as error:
+        copy = "put back a copy from backups/"
+        if isinstance(error.__cause__, SchemaTooNew):
+            remedy = f"install the version that wrote it, or {copy}"
+        elif isinstance(error.__cause__, OSError):
+            remedy = "make the data directory writable, or name another with --data-dir"
+        elif settings.db_url == f"sqlite:///{settings.data_dir / 'studio.db'}":
+            remedy = f"check the permissions of studio.db and its folder, or {copy}"
+        else:
+            remedy = f"check STUDIO_DB_URL, or {copy}"
+        raise Unhealthy(str(error), remedy) from error
 
 
 def _besides(found: checkpoint_files.Found, deleted: list[Path]) -> str:
@@ -183,13 +227,18 @@ def _besides(found: checkpoint_files.Found, deleted: list[Path]) -> str:
 
 def _features(settings: Settings) -> str:
     """Size and every checksum; the reading takes a second a gigabyte or so."""
+    from rm_core.errors import FeatureStoreError
     from rm_core.features import FeatureStore
 
     if not settings.features_path.exists():
         return "none yet"
-    with backbones.told_plainly(), FeatureStore(settings.features_path) as store:
-        report = store.check()
     remedy = "run `reward-studio doctor --repair`: what is dropped is encoded again"
+    try:
+        with FeatureStore(settings.features_path) as store:
+            report = store.check()
+    except FeatureStoreError as error:
+        _check_is_damage(error)
+        raise Unhealthy(f"{settings.features_path} is damaged as a file", remedy) from error
     if not report.is_sound:
         raise Unhealthy(f"{settings.features_path} is damaged as a file", remedy)
     detail = _described(report)
@@ -212,6 +261,26 @@ def _described(report: StoreReport) -> str:
     )
 
 
+def _check_is_damage(error: FeatureStoreError) -> None:
+    """Unhealthy where the file may be whole: moving it away would throw its encodings away."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) or _sqlite_code(cause) in WHOLE:
+        raise Unhealthy(
+            f"features.db cannot be used just now: {cause}",
+            "make it and its folder writable, with room on the disk, and keep the file: its "
+            "encodings may be whole",
+        ) from error
+    if cause is None:  # of a newer format
+        raise Unhealthy(
+            str(error), "use the version that wrote it; without the file all is encoded again"
+        ) from error
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)  # not there for errors of Python's own
+    return None if code is None else code & 0xFF  # the kind, without its details
+
+
 def _repaired_features(settings: Settings) -> str:
     """Drop damaged records; set the whole file aside where SQLite itself cannot read it."""
     from rm_core.errors import FeatureStoreError
@@ -223,7 +292,8 @@ def _repaired_features(settings: Settings) -> str:
     try:
         with FeatureStore(settings.features_path) as store:
             report = store.check(repair=True)
-    except FeatureStoreError:
+    except FeatureStoreError as error:
+        _check_is_damage(error)
         report = None
     if report is not None and report.is_sound:
         return f"{_described(report)}, {report.num_damaged} damaged records dropped"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,67 @@ def test_a_checkpoint_without_its_files_is_named(judged_workspace: Workspace) ->
     here = judged_workspace
     found = {check["name"]: check for check in doctor.run(here.settings)}
     assert found["checkpoints"]["detail"].startswith("0, ")
+
+
+def checks(settings: Settings, repair: bool = False) -> dict[str, doctor.Check]:
+    return {check["name"]: check for check in doctor.run(settings, repair=repair)}
+
+
+def test_a_checkpoint_whose_files_are_not_what_was_written_is_named(
+    trained: Workspace, tmp_path: Path
+) -> None:
+    here = Settings.read({}, data_dir=str(tmp_path / "copy"), backbone=trained.settings.backbone)
+    shutil.copytree(trained.settings.data_dir, here.data_dir)
+    assert checks(here)["checkpoints"]["ok"]
+    (weights,) = here.checkpoints_dir.glob("*/reward_head.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:100])
+    sick = checks(here)["checkpoints"]
+    assert not sick["ok"]
+    assert f"{weights.parent.name}: reward_head.safetensors is damaged" in sick["detail"]
+    assert "from a backup" in sick["remedy"]
+    weights.write_bytes(whole)
+    (weights.parent / "manifest.json").unlink()
+    assert "manifest.json cannot be read" in checks(here)["checkpoints"]["detail"]
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_encodings_that_cannot_be_written_just_now_are_kept(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, repair: bool
+) -> None:
+    """As in a folder that may only be read: the file itself is whole."""
+    connect = sqlite3.connect
+
+    def read_only(path: Path, **options: object) -> sqlite3.Connection:
+        return connect(f"file:{path}?mode=ro&immutable=1", uri=True, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("rm_core.feature_file.sqlite3.connect", read_only)
+    monkeypatch.setattr("rm_core.feature_file.FORMAT", 4)  # something has to be written
+    sick = features(settings, repair)
+    assert not sick["ok"]
+    assert "readonly" in sick["detail"]
+    assert "keep the file" in sick["remedy"]
+    assert settings.features_path.exists()
+
+
+def test_encodings_of_a_newer_version_are_kept(settings: Settings) -> None:
+    with sqlite3.connect(settings.features_path) as file:
+        file.execute("PRAGMA user_version=99")
+    file.close()
+    for repair in (False, True):
+        sick = features(settings, repair)
+        assert "the version that wrote it" in sick["remedy"]
+        assert settings.features_path.exists()
+
+
+def test_a_database_of_a_newer_version_says_what_to_install(
+    judged_workspace: Workspace,
+) -> None:
+    here = judged_workspace
+    here.database.dispose()
+    with sqlite3.connect(here.settings.data_dir / "studio.db") as file:
+        file.execute("UPDATE alembic_version SET version_num='9999'")
+    file.close()
+    found = checks(here.settings)
+    for name in ("database", "checkpoints"):
+        assert found[name]["remedy"].startswith("install the version that wrote it")
