@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db import slots
+from db import slot_counts, slots
 from db.models import FILLING, Base, Pair, Prompt, Response, Vote
 
 FLIPPED = {"a": "b", "b": "a"}
@@ -364,6 +364,6 @@ def add_edit(
     }  # fmt: skip
     _insert_missing(s, Pair, [row])
     found = s.get_one(Pair, _ids(s, Pair, [made], project_id)[made])
-    if found.gold_choice is not None or slots.has_any(s, found.id):
+    if found.gold_choice is not None or slot_counts.has_any(s, found.id):
         return None
     return Edited(found.id, "a" if a_id == edit_id else "b")

@@ -17,7 +17,8 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from db.models import FILLING, Pair, Slot, Vote
-from db.slots import LABEL, bound, count_unfilled, is_free, voted_by
+from db.slot_counts import count_unfilled
+from db.slots import LABEL, bound, is_free, voted_by
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.models import FILLING, Guidelines, Pair, Project, Slot, Vote
-from db.slots import LABEL, count_unfilled
+from db.slot_counts import count_unfilled
+from db.slots import LABEL
 
 
 @dataclass(frozen=True)

@@ -391,20 +391,3 @@ def unfill(s: Session, vote_id: str, lease_until: datetime) -> int | None:
         .values(vote_id=None, lease_until=lease_until)
         .returning(_C.id),
     )
-
-
-def is_wanted(s: Session, pair_id: int) -> bool:
-    """Whether the pair wants another vote."""
-    unfilled = select(Slot.id).where(Slot.pair_id == pair_id, Slot.vote_id.is_(None))
-    return s.scalar(unfilled.limit(1)) is not None
-
-
-def has_any(s: Session, pair_id: int) -> bool:
-    """Whether the pair is or was in the queue."""
-    return s.scalar(select(Slot.id).where(Slot.pair_id == pair_id).limit(1)) is not None
-
-
-def count_unfilled(s: Session, project_id: int) -> int:
-    """Pairs with at least one slot that no vote has filled."""
-    pairs = select(Slot.pair_id).where(Slot.project_id == project_id, Slot.vote_id.is_(None))
-    return s.scalar(select(func.count()).select_from(pairs.distinct().subquery())) or 0

@@ -17,7 +17,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from db import audit, content, own_votes, pair_texts, projects, slots, votes
+from db import audit, content, own_votes, pair_texts, projects, slot_counts, votes
 from db.content import NewPair
 from db.models import JUDGING, utc_now
 from studio.services import encoding
@@ -86,7 +86,7 @@ def _verdict(
     own = own_votes.verdict_on(s, project_id, pair_id, person.name)
     if not is_lead:
         choices = Counter([own] if own else [])
-    elif own is None and slots.is_wanted(s, pair_id) and _labels(s, project_id, person.name):
+    elif own is None and slot_counts.is_wanted(s, pair_id) and _labels(s, project_id, person.name):
         return None
     else:
         choices = Counter(
