@@ -76,7 +76,7 @@ def _import_section(ctx: TabContext) -> None:
     gr.Markdown("## Import a file", elem_classes="rs-h")
     with gr.Row(elem_classes="rs-side-by-side"):
         file = gr.File(
-            label="JSONL, CSV or Parquet (also .gz)",
+            label="JSONL or CSV (also .gz), Parquet",
             file_types=FILE_TYPES,
             height=150,
             scale=2,
