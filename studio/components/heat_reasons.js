@@ -178,12 +178,6 @@ function sentenceStart(text) {
 
 // ---- length ------------------------------------------------------------------------------------
 
-function numWords(answer) {
-  let count = 0;
-  for (const { isWordLike } of segments(answer.tokens.text.join(""), "word")) count += isWordLike ? 1 : 0;
-  return count;
-}
-
 // "This head leans to longer answers (r = .91 with length on held-out pairs); B is 143 words shorter."
 function lengthLine(data) {
   const { length } = data;
@@ -196,7 +190,7 @@ function lengthLine(data) {
 
 function comparedLengths(data) {
   const [best, worst, ...more] = ranked(data);
-  const counts = data.answers.map(numWords);
+  const counts = data.answers.map((answer) => numWords(answer.tokens.text.join("")));
   if (worst === undefined) return `${NAMES[best]} has ${plural(counts[best], "word", "words")}`;
   if (more.length) return `words: ${[best, worst, ...more].map((index) => `${NAMES[index]} ${counts[index].toLocaleString("en")}`).join(", ")}`;
   const longer = counts[worst] - counts[best];

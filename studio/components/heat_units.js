@@ -40,6 +40,25 @@ const BEGINNINGS = {
   },
 };
 
+// Segmenting is most of the work, and of several answers mostly one is edited: what was found is kept.
+const KEPT_TEXTS = 64; // eight answers in every kind, and those before the last edits
+const keptByText = new Map();
+
+function remembered(kind, text, make) {
+  const key = `${kind} ${text}`;
+  const found = keptByText.has(key) ? keptByText.get(key) : make();
+  keptByText.delete(key);
+  keptByText.set(key, found);
+  if (keptByText.size > KEPT_TEXTS) keptByText.delete(keptByText.keys().next().value);
+  return found;
+}
+
+const beginningsOf = (kind, text) => remembered(kind, text, () => new Set(BEGINNINGS[kind](text)));
+
+function numWords(text) {
+  return remembered("count", text, () => Array.from(segments(text, "word")).filter(({ isWordLike }) => isWordLike).length);
+}
+
 const LONG_PHRASE = 72;
 
 // Text without any punctuation is cut at a word where it gets long.
@@ -64,8 +83,8 @@ function unitsOf(answer, kind) {
   const numInside = tokens.text.findIndex((text, i) => text === "" && i >= 0);
   const inside = numInside < 0 ? tokens.text.length : numInside;
   const text = tokens.text.join("");
-  const graphemes = new Set(BEGINNINGS.token(text));
-  const wanted = kind === "token" ? graphemes : new Set(BEGINNINGS[kind](text));
+  const graphemes = beginningsOf("token", text);
+  const wanted = kind === "token" ? graphemes : beginningsOf(kind, text);
   const units = [];
   const ends = [];
   let at = 0;

@@ -3,7 +3,7 @@
 const SETTLE_MS = 60; // after the last key; several keys are one request
 const ASK_LOADING_MS = 700; // a score that takes longer may be waiting for the backbone
 const play = {
-  project: null, options: null, pair: null, hasScored: false, timer: 0, sequence: 0, saidBy: "",
+  project: null, options: null, pair: null, hasScored: false, timer: 0, sequence: 0, saidBy: "", known: null,
   client: Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join(""),
 };
 
@@ -203,6 +203,7 @@ async function openPair(kind) {
     say("");
     forgetScores();
     tellVerdict();
+    await play.known; // a pair may be opened before it is known whether there is a checkpoint
     if (part("live").checked && play.options?.checkpoints.length) score(false);
   } catch (error) {
     fail(error);
@@ -256,7 +257,7 @@ function takeValue() {
     say("");
     part("sending").hidden = true;
   }
-  loadOptions();
+  play.known = loadOptions();
 }
 
 function setUpPlayground() {

@@ -13,7 +13,7 @@ from http.server import ThreadingHTTPServer
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from tests.services.test_generation import FakeOpenAI
 from tests.serving import Studio
@@ -314,6 +314,21 @@ def test_a_blank_page_invites_to_open_a_pair(open_page: OpenPage, complaints: ob
     invitation.get_by_role("button", name="Open a random pair").click()
     expect(page.locator(VERDICT)).to_contain_text("Pair ")
     expect(invitation).to_be_hidden()
+
+
+def test_a_pair_opened_before_the_checkpoints_are_known_is_scored_all_the_same(
+    page: Page, open_page: OpenPage, studio: Studio
+) -> None:
+    held: list[Route] = []  # what asks for the checkpoints, until the pair is there
+
+    def let_go(answer: Response) -> None:
+        while "/pair?" in answer.url and held:
+            held.pop().continue_()
+
+    page.route("**/playground/options", lambda route: held.append(route))
+    playground(open_page("/?project=1"))
+    page.on("response", let_go)
+    open_short_pair(page, studio)
 
 
 def test_while_the_backbone_is_loaded_the_page_says_so(open_page: OpenPage) -> None:

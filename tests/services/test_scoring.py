@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,18 +87,24 @@ def test_lines_out_stay_in_step_with_lines_in(trained: Workspace) -> None:
 
 
 def test_a_warmed_checkpoint_is_in_memory_and_loading_is_told_while_it_lasts(
-    trained: Workspace, tmp_path: Path
+    trained: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The same checkpoint by a path that no other test has loaded it from.
     (tmp_path / "data").symlink_to(trained.settings.data_dir)
     settings = replace(trained.settings, data_dir=tmp_path / "data")
     checkpoint = scoring.newest_checkpoint(trained.database, trained.project_id)
+    told = []
+    load_directory = scoring.load_directory
+
+    def watched(*arguments: Any) -> Any:
+        told.append(scoring.is_loading())
+        return load_directory(*arguments)
+
+    monkeypatch.setattr(scoring, "load_directory", watched)
     assert not scoring.is_warm(settings, checkpoint)
-    seen = set()
-    loader = threading.Thread(target=scoring.warm_up, args=(trained.database, settings))
-    loader.start()
-    while loader.is_alive():
-        seen.add(scoring.is_loading())
-    assert True in seen
+    scoring.warm_up(trained.database, settings)
+    assert told == [True]
     assert not scoring.is_loading()
     assert scoring.is_warm(settings, checkpoint)
+    scoring.warm_up(trained.database, settings)
+    assert told == [True]  # it was there
