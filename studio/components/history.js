@@ -132,9 +132,11 @@ function drawFilters() {
   }, label)));
 }
 
-// From the newest vote, or on from where the last page ended.
-async function look(isMore = false) {
+// From the newest vote, or on from where the last page ended. What nobody asked for (`isRefresh`)
+// gives way to a pair that was opened while it was on its way.
+async function look(isMore = false, isRefresh = false) {
   if (!config) return;
+  const before = { cursor, numShown, numSearched };
   wanted += 1;
   const question = wanted;
   const query = part("query").value.trim();
@@ -144,13 +146,19 @@ async function look(isMore = false) {
   const search = new URLSearchParams({ limit: PAGE, ...(filter && { choice: filter }), ...(query && { q: query }), ...(cursor && { before: cursor }) });
   let found = null;
   try {
-    offered = offered || await request(`${config.base}/settings`, undefined, config.scope);
+    if (isRefresh || !offered) offered = await request(`${config.base}/settings`, undefined, config.scope); // a lead may have changed it
     found = await request(`${config.base}/history?${search}`, undefined, config.scope);
   } catch (error) {
     if (question === wanted) showFailure(error, isMore);
     return;
   }
   if (question !== wanted) return;
+  if (isRefresh && isAtWork()) {
+    ({ cursor, numShown, numSearched } = before);
+    root.dataset.state = "ready";
+    showFound(query);
+    return;
+  }
   isStale = false;
   if (!isMore) part("votes").replaceChildren();
   part("votes").append(...found.votes.map(voteRow));
@@ -199,8 +207,7 @@ function open() {
 // Fetched when somebody comes to the tab, since votes are given on another.
 function lookIfSeen() {
   if (!config || !isStale || element.offsetParent === null) return;
-  offered = null; // a lead may have changed it
-  look();
+  look(false, true);
 }
 
 // An open pair or a revision on its way stays where it is.
