@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.aggregation import TRAINING
@@ -46,14 +46,61 @@ def newest_promoted(s: Session, project_id: int) -> Checkpoint | None:
     )
 
 
-def list_checkpoints(s: Session, project_id: int) -> list[Checkpoint]:
-    """The project's checkpoints, newest first."""
-    return list(
-        s.scalars(
-            select(Checkpoint)
-            .where(Checkpoint.project_id == project_id)
-            .order_by(Checkpoint.id.desc())
+def list_checkpoints(s: Session, project_id: int, limit: int | None = None) -> list[Checkpoint]:
+    """The project's checkpoints that have their files, newest first."""
+    there = select(Checkpoint).where(
+        Checkpoint.project_id == project_id, Checkpoint.thinned_at.is_(None)
+    )
+    return list(s.scalars(there.order_by(Checkpoint.id.desc()).limit(limit)))
+
+
+def newest(s: Session, project_id: int) -> Checkpoint | None:
+    """The project's newest checkpoint, in use or not."""
+    return next(iter(list_checkpoints(s, project_id, limit=1)), None)
+
+
+def count(s: Session, project_id: int) -> tuple[int, int]:
+    """How many have their files, and how many were thinned."""
+    of_project = select(func.count(Checkpoint.id), func.count(Checkpoint.thinned_at)).where(
+        Checkpoint.project_id == project_id
+    )
+    total, thinned = s.execute(of_project).one()
+    return total - thinned, thinned
+
+
+def of_runs(s: Session, run_ids: Sequence[int]) -> dict[int, Checkpoint]:
+    """What these runs made, by run; thinned ones too."""
+    made = select(Checkpoint).where(Checkpoint.run_id.in_(run_ids))
+    return {checkpoint.run_id: checkpoint for checkpoint in s.scalars(made)}
+
+
+def of_triggers(s: Session, project_id: int, triggers: Sequence[str]) -> list[Checkpoint]:
+    """The checkpoints, with their files, whose runs these asked for, newest first."""
+    statement = (
+        select(Checkpoint)
+        .join(TrainingRun, TrainingRun.id == Checkpoint.run_id)
+        .where(
+            Checkpoint.project_id == project_id,
+            Checkpoint.thinned_at.is_(None),
+            TrainingRun.trigger.in_(triggers),
         )
+        .order_by(Checkpoint.id.desc())
+    )
+    return list(s.scalars(statement))
+
+
+def marks(s: Session, project_id: int) -> tuple[Any, ...]:
+    """Values of which one is another whenever the list of checkpoints is."""
+    return tuple(
+        s.execute(
+            select(
+                func.count(Checkpoint.id),
+                func.max(Checkpoint.id),
+                func.max(Checkpoint.promoted_at),
+                func.max(Checkpoint.retired_at),
+                func.max(Checkpoint.thinned_at),
+            ).where(Checkpoint.project_id == project_id)
+        ).one()
     )
 
 
@@ -76,6 +123,13 @@ def retire(s: Session, checkpoint: Checkpoint, promotion: Mapping[str, Any]) -> 
     s.flush()
 
 
+def thin(s: Session, checkpoint: Checkpoint) -> None:
+    """Its files go: the row keeps its figures, and it is never used again."""
+    checkpoint.thinned_at = utc_now()
+    checkpoint.retired_at = checkpoint.retired_at or checkpoint.thinned_at
+    s.flush()
+
+
 def add_metrics(s: Session, checkpoint: Checkpoint, **more: Any) -> None:
     """Add to what is known of a checkpoint; what was measured when it was made stays."""
     checkpoint.metrics = {**checkpoint.metrics, **more}
@@ -89,14 +143,17 @@ def votes_of(s: Session, project_id: int, snapshot: Snapshot) -> VoteTable:
     return table.where(holds(snapshot.vote_ids, table.ids))
 
 
-def snapshots_of(s: Session, project_id: int) -> list[tuple[Checkpoint, Snapshot | None]]:
-    """Every checkpoint with the snapshot it was trained on, newest first."""
+def snapshots_of(
+    s: Session, project_id: int, limit: int | None = None
+) -> list[tuple[Checkpoint, Snapshot | None]]:
+    """Every checkpoint that has its files, with the snapshot it was trained on, newest first."""
     rows = s.execute(
         select(Checkpoint, Snapshot)
         .join(TrainingRun, TrainingRun.id == Checkpoint.run_id)
         .outerjoin(Snapshot, Snapshot.id == TrainingRun.snapshot_id)
-        .where(Checkpoint.project_id == project_id)
+        .where(Checkpoint.project_id == project_id, Checkpoint.thinned_at.is_(None))
         .order_by(Checkpoint.id.desc())
+        .limit(limit)
     )
     return [(checkpoint, snapshot) for checkpoint, snapshot in rows]
 

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.aggregation import TRAINING
-from db.models import JUDGING, Vote
+from db.models import JUDGING, Snapshot, Vote
 from db.snapshot_ids import holds
 from db.snapshots import COMMIT_MARGIN, newest_trained
 
@@ -53,8 +53,12 @@ def _kept(
     return tuple((pair, at) for pair, at in judgements if at > after)
 
 
-def judgements(s: Session, project_id: int) -> News:
-    """Standing votes that say which answer is better and are not in the newest snapshot trained."""
+def judgements(s: Session, project_id: int, snapshot: Snapshot | None = None) -> News:
+    """Standing votes that say which answer is better and that a snapshot has not.
+
+    Args:
+        snapshot: by default the newest that was trained.
+    """
     import numpy as np
 
     statement = select(Vote.id, Vote.pair_id, Vote.created_at).where(
@@ -63,7 +67,7 @@ def judgements(s: Session, project_id: int) -> News:
         Vote.choice.in_(JUDGING),
         Vote.purpose.in_(TRAINING),
     )
-    snapshot = newest_trained(s, project_id)
+    snapshot = snapshot or newest_trained(s, project_id)
     if snapshot is not None:
         statement = statement.where(Vote.created_at > snapshot.created_at - COMMIT_MARGIN)
     rows = s.execute(statement.order_by(Vote.created_at, Vote.id)).all()

@@ -112,6 +112,11 @@ def _further(manifest: dict[str, Any]) -> str:
     """What else the fit had: a model of ties, target margins, a length column."""
     metrics = manifest["metrics"]
     said = ""
+    if manifest.get("head_of") is not None:
+        said += (
+            " Layer, readout and penalty were not chosen anew: they are those of checkpoint "
+            f"{manifest['head_of']}."
+        )
     if manifest.get("tie_threshold") is not None:
         share = f"{100 * metrics['tie_share']:.0f} % of the votes"
         said += f" Ties ({share}) have their own outcome (`{manifest['ties']}`)."

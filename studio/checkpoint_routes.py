@@ -1,6 +1,6 @@
 """The JSON routes behind the Checkpoints tab and the runs' logs, for leads.
 
-GET  /api/projects/{id}/checkpoints                   .../checkpoints/{c}
+GET  /api/projects/{id}/checkpoints?limit=50          .../checkpoints/{c}
 POST .../checkpoints/{c}/promote   .../retire   .../reproduce   .../learning-curve
 GET  /api/projects/{id}/pairs/{pair}/checkpoints      which were trained with votes on a pair
 GET  /api/projects/{id}/runs/{run}/log                the end of what a run of any kind printed
@@ -8,9 +8,10 @@ GET  /api/projects/{id}/runs/{run}/log                the end of what a run of a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from studio.identity import current_person
 from studio.services import checkpoints, curve_job, reproduce_job, training
@@ -32,8 +33,18 @@ def router(database: Database, settings: Settings) -> APIRouter:
     Lead = Depends(lead)
 
     @routes.get("/checkpoints")
-    def listed(project_id: int, _who: str = Lead) -> dict[str, Any]:
-        return checkpoints.listed(database, project_id)
+    def listed(
+        project_id: int,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = checkpoints.LISTED,
+        _who: str = Lead,
+    ) -> Response:
+        """The list; 304 without it for whoever names the tag of what there is."""
+        tag = f'"{checkpoints.list_tag(database, project_id, limit)}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"etag": tag})
+        rows = checkpoints.listed(database, project_id, limit)
+        return JSONResponse(rows, headers={"etag": tag})
 
     @routes.get("/checkpoints/{checkpoint_id}")
     def detail(project_id: int, checkpoint_id: int, _who: str = Lead) -> dict[str, Any]:

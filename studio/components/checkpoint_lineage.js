@@ -48,7 +48,9 @@ function candidatesCard(c) {
     h("td", {}, each.left_out_log_loss.toFixed(4)), h("td", {}, percent(each.left_out_accuracy)), h("td", {}, each.chosen ? "chosen" : "")));
   const heads = ["Layer", "Readout", "Penalty", "Log loss", "Accuracy", ""];
   return card("What it was chosen from",
-    h("p", {}, `Every candidate judged by training pairs left out prompt by prompt; the lowest log loss is chosen. Objective ${c.objective}.`),
+    h("p", {}, c.head_of
+      ? `Not chosen anew: layer, readout and penalty are those of checkpoint ${c.head_of}. Objective ${c.objective}.`
+      : `Every candidate judged by training pairs left out prompt by prompt; the lowest log loss is chosen. Objective ${c.objective}.`),
     h("div", { class: "rs-scroll", role: "region", tabindex: 0, "aria-label": "Candidates" },
       h("table", { class: "rs-list" }, h("thead", {}, h("tr", {}, heads.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows))));
 }

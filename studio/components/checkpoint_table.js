@@ -59,9 +59,22 @@ function tableRow(row, inUse, selected, open) {
     h("td", {}, row.log_loss?.toFixed(3) ?? "–"),
     h("td", {}, row.ece?.toFixed(3) ?? "–", row.ece_noise_floor ? h("small", {}, ` (${row.ece_noise_floor.toFixed(3)})`) : null),
     lengthCell(row),
-    h("td", {}, row.layer ? `${row.layer} · ${row.readout}` : row.readout || "–"),
+    h("td", { title: row.head_of ? `Layer, readout and penalty as checkpoint ${row.head_of} chose them` : null },
+      row.layer ? `${row.layer} · ${row.readout}` : row.readout || "–", row.head_of ? h("small", {}, ` (as ${row.head_of})`) : null),
   ];
   return h("tr", { "data-id": row.id, "data-selected": row.id === selected ? "yes" : "no", onclick: () => open(row.id) }, cells);
+}
+
+// What the table leaves out, and why.
+function drawRest({ checkpoints, total, thinned }, showMore) {
+  const hidden = total - checkpoints.length;
+  const gone = thinned === 1
+    ? "1 checkpoint that a rule made and newer ones replaced was thinned"
+    : `${thinned.toLocaleString("en")} checkpoints that rules made and newer ones replaced were thinned`;
+  if (hidden <= 0 && !thinned) return null;
+  return h("div", { class: "rs-rest" },
+    hidden > 0 ? h("button", { type: "button", class: "rs-button", onclick: showMore }, `Show ${plural(hidden, "older one", "older ones")}`) : null,
+    thinned ? h("p", {}, `${gone}: files deleted, figures kept in the database, runs and votes as they were.`) : null);
 }
 
 function drawTable({ checkpoints, in_use: inUse }, selected, open) {

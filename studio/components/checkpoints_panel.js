@@ -2,15 +2,21 @@
 
 const panel = element.querySelector('[data-part="checkpoints"]');
 const LOOK_EVERY_MS = 3000;
-const state = { project: null, list: null, listText: "", selected: null, detail: null, detailText: "", more: 200, note: "", noteKind: "", asking: 0 };
+const state = { project: null, list: null, tag: "", limit: 50, selected: null, detail: null, more: 200, note: "", noteKind: "", asking: 0 };
 
-async function ask(url, options = {}) {
-  let response;
+async function send(url, options = {}) {
   try {
-    response = await fetch(url, { cache: "no-store", ...options });
+    return await fetch(url, { cache: "no-store", ...options });
   } catch {
     throw new Error("the server cannot be reached");
   }
+}
+
+async function ask(url, options) {
+  return said(await send(url, options));
+}
+
+async function said(response) {
   const answer = (response.headers.get("content-type") || "").includes("json") ? await response.json() : null;
   if (!response.ok || !answer) throw new Error(answer?.error || `the server answered ${response.status}`);
   return answer;
@@ -40,24 +46,34 @@ function isSeen() {
   return state.project !== null && panel.isConnected && !document.hidden && panel.offsetParent !== null;
 }
 
+// The list, or null where it is the one that is shown: then the server says no more than that.
+async function askList(force) {
+  const headers = force || !state.list ? {} : { "if-none-match": state.tag };
+  const response = await send(`${base()}/checkpoints?limit=${state.limit}`, { headers });
+  return response.status === 304 ? null : { list: await said(response), tag: response.headers.get("etag") };
+}
+
 // Draws only what differs from the last look, so that reading is never disturbed.
 async function look(force = false) {
   const turn = ++state.asking;
   try {
-    const list = await ask(`${base()}/checkpoints`);
+    const news = await askList(force);
+    const list = news ? news.list : state.list;
+    if (turn !== state.asking || (!news && state.detail?.id === state.selected)) return;
     const ids = list.checkpoints.map((row) => row.id);
+    const selected = ids.includes(state.selected) ? state.selected : ids[0] ?? null;
+    const detail = selected === null ? null : await ask(`${base()}/checkpoints/${selected}`);
     if (turn !== state.asking) return;
-    if (!ids.includes(state.selected)) state.selected = ids[0] ?? null;
-    const listText = JSON.stringify(list);
-    const isNews = force || listText !== state.listText || state.detail?.id !== state.selected;
-    if (!isNews) return;
-    const detail = state.selected === null ? null : await ask(`${base()}/checkpoints/${state.selected}`);
-    if (turn !== state.asking) return;
-    Object.assign(state, { list, listText, detail });
+    Object.assign(state, { list, selected, detail, tag: news ? news.tag : state.tag });
     draw();
   } catch (error) {
     if (turn === state.asking && !state.list) panel.replaceChildren(h("div", { class: "rs-box" }, h("p", {}, sentence(error.message))));
   }
+}
+
+function showMore() {
+  state.limit = state.list.total;
+  look(true);
 }
 
 function open(id) {
@@ -102,7 +118,7 @@ function endedBadly(what, run) {
 
 function drawFigures(c) {
   return card("How good is it?", h("p", {}, onWhat(c.figures)),
-    c.left_out_told ? h("p", { class: "rs-missing" }, c.left_out_told) : null, accuracyTable(c.figures), lengthLean(c.figures), h("p", { class: "rs-answer" }, beside(c.figures)),
+    c.left_out_told ? h("p", { class: "rs-missing" }, c.left_out_told) : null, accuracyTable(c.figures), lengthLean(c.figures), headAlone(c.figures), h("p", { class: "rs-answer" }, beside(c.figures)),
     h("dl", { class: "rs-facts" },
       fact("Log loss", c.figures.log_loss?.toFixed(3) ?? "–", c.figures.log_loss_ci ? `95 %: ${c.figures.log_loss_ci.map((v) => v.toFixed(3)).join(" to ")}; chance 0.693` : "chance 0.693"),
       fact("Brier score", c.figures.brier?.toFixed(3) ?? "–", "chance 0.250"),
@@ -133,7 +149,7 @@ function draw() {
       h("div", { class: "rs-actions" }, h("button", { type: "button", class: "rs-button main", onclick: () => trigger("open_train") }, "Go to Train"))));
     return;
   }
-  keepingPlace(() => panel.replaceChildren(drawTable(state.list, state.selected, open), ...(state.detail ? drawDetail(state.detail) : [])));
+  keepingPlace(() => panel.replaceChildren(...[drawTable(state.list, state.selected, open), drawRest(state.list, showMore)].filter(Boolean), ...(state.detail ? drawDetail(state.detail) : [])));
 }
 
 // What is opened, how far the list is scrolled and where the keyboard stands, the same after `redraw`.
@@ -150,7 +166,7 @@ function keepingPlace(redraw) {
 
 function start() {
   const project = parsed(props.value)?.project_id ?? null;
-  if (project !== state.project) Object.assign(state, { project, list: null, listText: "", selected: null, detail: null, note: "" });
+  if (project !== state.project) Object.assign(state, { project, list: null, tag: "", limit: 50, selected: null, detail: null, note: "" });
   draw();
   if (project !== null) look();
 }

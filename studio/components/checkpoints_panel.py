@@ -19,6 +19,7 @@ SCRIPTS = (
     "plot.js",
     "run_log.js",
     "length_lean.js",
+    "head_alone.js",
     "checkpoint_figures.js",
     "checkpoint_table.js",
     "checkpoint_slices.js",

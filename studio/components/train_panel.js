@@ -95,6 +95,7 @@ function drawCheckpoint(c) {
         ? accuracyRow("Always one side", c.majority_accuracy, null, "base") : null)),
     lengthLean(c),
     reading(c),
+    headAlone(c),
     c.because ? h("p", {}, c.because) : null,
     facts ? h("p", {}, facts) : null);
 }
@@ -112,7 +113,7 @@ function reading(c) {
 }
 
 function resultOf(run) {
-  if (run.checkpoint_id !== null) return `checkpoint ${run.checkpoint_id}`;
+  if (run.checkpoint_id !== null) return `checkpoint ${run.checkpoint_id}${run.is_thinned ? ", thinned since" : ""}`;
   if (run.goes_on_as) return `the rest is run ${run.goes_on_as}`;
   if (run.status === "succeeded" && ["curve", "reproduce"].includes(run.kind)) return "see Checkpoints";
   return run.error ? sentence(run.error) : "–";

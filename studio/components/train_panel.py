@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 Part = Literal["headline", "run", "results"]
 Status = Mapping[str, Any]
 
-SCRIPTS = ("dom.js", "run_log.js", "length_lean.js", "train_run.js", "train_panel.js")
+SCRIPTS = (
+    "dom.js",
+    "run_log.js",
+    "length_lean.js",
+    "head_alone.js",
+    "train_run.js",
+    "train_panel.js",
+)
 CHECKPOINT_FIELDS = (
     "id",
     "created_at",
@@ -41,6 +48,7 @@ CHECKPOINT_FIELDS = (
     "layer",
     "readout",
     "left_out_told",
+    "head_of",
 )
 
 

@@ -7,6 +7,7 @@ checkpoints.promote(database, project_id, checkpoint_id, actor="mara")
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from db import audit, pair_texts, runs, snapshots
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from db.engine import Database
     from studio.settings import Settings
 
+# Rows of the list unless more are asked for.
+LISTED = 50
 # Pairs to read; more than that nobody reads, and the page says how many there are.
 MAX_FLIPPED = 30
 LISTED_FIGURES = (
@@ -45,6 +48,7 @@ LISTED_FIGURES = (
     "readout",
     "objective",
     "penalty",
+    "head_of",
     "num_train_pairs",
     "comparison",
     "votes",
@@ -54,20 +58,47 @@ LISTED_FIGURES = (
 # --- the list --------------------------------------------------------------------------------
 
 
-def listed(database: Database, project_id: int) -> dict[str, Any]:
-    """Every checkpoint of the project with the figures of its row, newest first."""
+def listed(database: Database, project_id: int, limit: int = LISTED) -> dict[str, Any]:
+    """The newest checkpoints of the project with the figures of their rows, newest first.
+
+    `total` counts all that have their files; the one in use is among the rows wherever it stands.
+    """
     with database.read() as s:
         in_use = queries.newest_promoted(s, project_id)
+        found = queries.snapshots_of(s, project_id, limit)
+        if in_use is not None and all(in_use.id != checkpoint.id for checkpoint, _ in found):
+            run = runs.get_run(s, in_use.run_id)
+            snapshot_id = run.snapshot_id if run else None
+            found.append((in_use, snapshots.get_snapshot(s, snapshot_id) if snapshot_id else None))
         rows = [
             _row(checkpoint, snapshot, runs.get_run(s, checkpoint.run_id))
-            for checkpoint, snapshot in queries.snapshots_of(s, project_id)
+            for checkpoint, snapshot in found
         ]
-        working = [
-            {"id": run.id, "kind": run.kind, "status": run.status, "config": run.config}
-            for run in runs.unfinished_runs(s, project_id)
-            if run.kind in ("reproduce", "curve")
-        ]
-    return {"in_use": in_use.id if in_use else None, "checkpoints": rows, "working": working}
+        total, thinned = queries.count(s, project_id)
+        working = _working(s, project_id)
+    return {
+        "in_use": in_use.id if in_use else None,
+        "checkpoints": rows,
+        "total": total,
+        "thinned": thinned,
+        "working": working,
+    }
+
+
+def _working(s: Session, project_id: int) -> list[dict[str, Any]]:
+    """The looks into checkpoints that have not ended."""
+    return [
+        {"id": run.id, "kind": run.kind, "status": run.status, "config": run.config}
+        for run in runs.unfinished_runs(s, project_id)
+        if run.kind in ("reproduce", "curve")
+    ]
+
+
+def list_tag(database: Database, project_id: int, limit: int = LISTED) -> str:
+    """Another one whenever `listed` says something else; reads no figures."""
+    with database.read() as s:
+        seen = (*queries.marks(s, project_id), _working(s, project_id), limit, LISTED_FIGURES)
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:20]
 
 
 def _row(
@@ -176,9 +207,10 @@ def _ended(run: TrainingRun | None) -> dict[str, Any] | None:
 
 def _find(s: Session, project_id: int, checkpoint_id: int) -> Checkpoint:
     found = queries.get_checkpoint(s, checkpoint_id)
-    if found is None or found.project_id != project_id:
+    if found is None or found.project_id != project_id or found.thinned_at is not None:
         raise NotFound(
-            f"the project has no checkpoint {checkpoint_id}: the Checkpoints tab lists them."
+            f"the project has no checkpoint {checkpoint_id}, or its files were thinned: the "
+            "Checkpoints tab lists the ones there are."
         )
     return found
 

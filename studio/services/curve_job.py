@@ -38,7 +38,7 @@ def request(database: Database, checkpoint_id: int, *, actor: str | None = None)
     """Queue the learning curve of a checkpoint; the run's id."""
     with database.write() as s:
         checkpoint = checkpoints.get_checkpoint(s, checkpoint_id)
-        if checkpoint is None:
+        if checkpoint is None or checkpoint.thinned_at is not None:
             raise NotFound(f"there is no checkpoint {checkpoint_id}: choose one that exists.")
         config = {"checkpoint": checkpoint_id}
         key = key_of(checkpoint_id)

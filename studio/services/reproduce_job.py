@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import checkpoints, runs, snapshots
 from db.models import Checkpoint, Snapshot, TrainingRun
-from studio.services import backbones, train_job, wakeup
+from studio.services import backbones, head_alone, train_job, wakeup
 from studio.services.errors import NotFound, StudioError
 
 if TYPE_CHECKING:
@@ -72,12 +72,17 @@ def _original(s: Session, run_id: int) -> tuple[TrainingRun, Snapshot, Checkpoin
         raise NotFound(
             f"there is no training run {run_id}: the Train tab lists the runs there are."
         )
-    found = [c for c in checkpoints.list_checkpoints(s, run.project_id) if c.run_id == run_id]
-    if not found or run.snapshot_id is None:
+    found = checkpoints.of_runs(s, [run_id]).get(run_id)
+    if found is None or run.snapshot_id is None:
         raise StudioError(f"run {run_id} made no checkpoint: choose one that succeeded.")
+    if found.thinned_at is not None:
+        raise StudioError(
+            f"checkpoint {found.id} of run {run_id} was thinned, so there is no head to compare "
+            "with: choose one that the Checkpoints tab lists."
+        )
     snapshot = snapshots.get_snapshot(s, run.snapshot_id)
     assert snapshot is not None
-    return run, snapshot, found[0]
+    return run, snapshot, found
 
 
 def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) -> None:
@@ -93,7 +98,8 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
     with backbones.told_plainly():
         saved = core.load(settings.checkpoints_dir / made.directory)
     with train_job.opened(settings, saved.manifest["backbone"]["spec"]) as (info, store):
-        result = train_job.fit(settings, original.config, work.pairs, info, store, live)
+        config, _ = head_alone.split(original.config)
+        result = train_job.fit(settings, config, work.pairs, info, store, live)
         live.stop_if_asked()
         live.stage("comparing")
         outcome = _outcome(saved.head, result, work.pairs, info, store)

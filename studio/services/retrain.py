@@ -8,7 +8,7 @@
     {"new_pairs": 50,                  retrain when 50 judged pairs are new
      "cron": "0 3 * * *",              at these times, if anything is new then
      "timezone": "Europe/Berlin",      where those times are meant
-     "after_vote": true,               as soon as voting pauses, head alone
+     "after_vote": true,               as soon as voting pauses; the head alone (head_alone.py)
      "since": "2026-11-22T20:00:00Z"}  when the schedule was set: earlier times do not count
 
 Every rule looks and queues in one transaction that holds the project's row, and never while a
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from db import audit, projects, runs, unseen
 from db.models import Project, utc_now
-from studio.services import promotion, training, wakeup
+from studio.services import head_alone, promotion, training, wakeup
 from studio.services.cron import Times
 from studio.services.errors import NotFound, UsageError
 
@@ -172,8 +172,13 @@ def _queue(database: Database, project_id: int, now: datetime) -> int | None:
         due = _due(s, project, now) if project is not None else None
         if due is None:
             return None
-        run = runs.enqueue(s, project_id, "train", {}, due.trigger, due.key, reason=due.reason)
-        log.info("run %d queued: %s", run.id, due.reason)
+        config, reason = {}, due.reason
+        if due.trigger == "after_vote":
+            assert project is not None
+            plan = head_alone.plan(s, project, now)
+            config, reason = plan.config, f"{reason}; {plan.what}"
+        run = runs.enqueue(s, project_id, "train", config, due.trigger, due.key, reason=reason)
+        log.info("run %d queued: %s", run.id, reason)
         return run.id
 
 

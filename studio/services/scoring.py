@@ -91,7 +91,7 @@ def find_checkpoint(database: Database, project_id: int, checkpoint_id: int | No
     with database.read() as s:
         found = checkpoints.get_checkpoint(s, checkpoint_id)
         known = [c.id for c in checkpoints.list_checkpoints(s, project_id)]
-    if found is None or found.project_id != project_id:
+    if found is None or found.project_id != project_id or found.thinned_at is not None:
         there = ", ".join(map(str, known)) if known else "none yet"
         raise NotFound(
             f"the project has no checkpoint {checkpoint_id}; the ones there are: {there}."
@@ -103,8 +103,9 @@ def any_checkpoint(database: Database, checkpoint_id: int) -> Checkpoint:
     """The checkpoint of this id, whatever its project."""
     with database.read() as s:
         found = checkpoints.get_checkpoint(s, checkpoint_id)
-        known = [str(i) for i in s.scalars(select(Checkpoint.id).order_by(Checkpoint.id))]
-    if found is None:
+        there_are = select(Checkpoint.id).where(Checkpoint.thinned_at.is_(None))
+        known = [str(i) for i in s.scalars(there_are.order_by(Checkpoint.id))]
+    if found is None or found.thinned_at is not None:
         there = ", ".join(known) if known else "none yet"
         raise NotFound(f"there is no checkpoint {checkpoint_id}; the ones there are: {there}.")
     return found

@@ -22,10 +22,12 @@ from db.models import Project, Snapshot, TrainingRun
 from studio.services import (
     backbones,
     checkpoint_files,
+    head_alone,
     ownership,
     predictions,
     promotion,
     slices,
+    thinning,
     training,
 )
 from studio.services.errors import StudioError
@@ -64,8 +66,9 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
     live.stage("loading")
     work = _begin(database, run_id)
     clear_leftovers(database, settings)
+    config, base = head_alone.split(work.run.config)
     with opened(settings, work.project.backbone) as (info, store):
-        result = fit(settings, work.run.config, work.pairs, info, store, live)
+        result = fit(settings, config, work.pairs, info, store, live)
         live.stop_if_asked()
         live.stage("comparing")
         with backbones.told_plainly():
@@ -79,6 +82,7 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
     decision = promotion.decide(work.project.promotion_rule, unseen)
     facts = {name: result.manifest[name] for name in HEAD_FACTS}
     facts["num_pairs_left_out"] = len(work.pairs) - result.metrics["num_pairs"]
+    facts |= {head_alone.HEAD_OF: base, "backbone": work.project.backbone}
     result.metrics.update(facts | _further_figures(database, work, unseen, decision))
     live.stop_if_asked()
     live.stage("saving")
@@ -91,6 +95,8 @@ def execute(database: Database, settings: Settings, run_id: int, live: LiveRun) 
         shutil.rmtree(directory, ignore_errors=True)
         raise
     log.info("%s", decision.because)
+    if work.run.trigger in thinning.RULES:
+        thinning.thin(database, settings, work.project.id)
 
 
 def _begin(database: Database, run_id: int) -> Work:
@@ -238,6 +244,7 @@ def _save(result: TrainResult, directory: Path, work: Work, unseen: predictions.
             "counts": snapshot.counts,
         },
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        head_alone.HEAD_OF: run.config.get(head_alone.HEAD_OF),
     }
     with backbones.told_plainly():
         return save(directory, result, extra, {predictions.FILE: unseen.as_bytes()})

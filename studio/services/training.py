@@ -63,7 +63,7 @@ def why_not(s: Session, project_id: int) -> str | None:
         raise NotFound(f"there is no project {project_id}: choose one that exists.")
     if project.archived_at is not None:
         return f"project {project.name!r} is archived: restore it to train it."
-    has_any = bool(checkpoints.list_checkpoints(s, project_id))
+    has_any = checkpoints.newest(s, project_id) is not None
     return _why_not_trainable(snapshots.new_judged_pairs(s, project_id), has_any)
 
 
@@ -139,12 +139,11 @@ def status(database: Database, project_id: int) -> TrainStatus:
     """How the project's training stands, from the rows alone: the same in every browser."""
     with database.read() as s:
         in_use = checkpoints.newest_promoted(s, project_id)
-        made = checkpoints.list_checkpoints(s, project_id)
+        newest = checkpoints.newest(s, project_id)
         num_new = snapshots.new_judged_pairs(s, project_id)
         unfinished = runs.unfinished_runs(s, project_id)
         recent = runs.recent_runs(s, project_id, NUM_RECENT)
-    by_run = {c.run_id: c for c in made}
-    newest = made[0] if made else None
+        by_run = checkpoints.of_runs(s, [run.id for run in recent])
     # The one at work before those that wait; of those, training before encoding.
     unfinished.sort(key=lambda run: (run.status == "queued", run.kind != "train", run.id))
     return {
@@ -154,10 +153,7 @@ def status(database: Database, project_id: int) -> TrainStatus:
         "in_use": in_use.id if in_use else None,
         "active": describe_run(unfinished[0]) if unfinished else None,
         "unfinished": [describe_run(run) for run in unfinished],
-        "recent": [
-            {**describe_run(run), "checkpoint_id": by_run[run.id].id if run.id in by_run else None}
-            for run in recent
-        ],
+        "recent": [describe_run(run) | _what_it_made(by_run.get(run.id)) for run in recent],
         "why_not_trainable": _why_not_trainable(num_new, newest is not None),
     }
 
@@ -174,6 +170,12 @@ def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "promoted": checkpoint.promoted_at is not None and checkpoint.retired_at is None,
         "promotion": checkpoint.promotion,
     }
+
+
+def _what_it_made(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    if checkpoint is None:
+        return {"checkpoint_id": None}
+    return {"checkpoint_id": checkpoint.id, "is_thinned": checkpoint.thinned_at is not None}
 
 
 def _with_left_out(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -215,9 +217,9 @@ def run_status(database: Database, run_id: int) -> dict[str, Any]:
         run = runs.get_run(s, run_id)
         if run is None:
             raise NotFound(f"there is no run {run_id}: the Train tab lists the runs there are.")
-        made = [c for c in checkpoints.list_checkpoints(s, run.project_id) if c.run_id == run_id]
+        made = checkpoints.of_runs(s, [run_id]).get(run_id)
     described = describe_run(run)
-    described["checkpoint"] = describe_checkpoint(made[0]) if made else None
+    described["checkpoint"] = describe_checkpoint(made) if made else None
     return described
 
 

@@ -151,14 +151,16 @@ def test_a_row_of_a_long_list_is_opened_where_it_stands(
         connection.executemany(
             f"INSERT INTO checkpoint (id, {columns}) SELECT ?, {columns} FROM checkpoint "
             "WHERE id = 1",
-            [(number,) for number in range(100, 140)],
+            [(number,) for number in range(100, 160)],
         )
         connection.commit()
     page.set_viewport_size({"width": 1366, "height": 768})
     page = tab(open_page("/?project=1"), "Checkpoints")
     panel = page.locator("#checkpoints-panel")
     table = panel.get_by_role("region", name="Checkpoints", exact=True)
-    expect(table.locator("tr[data-id='139']")).to_be_visible()
+    expect(table.locator("tr[data-id='159']")).to_be_visible()
+    panel.get_by_role("button", name="older ones").click()
+    expect(table.locator("tr[data-id='1']")).to_be_attached()
     table.locator("tr[data-id='110'] button").scroll_into_view_if_needed()
     before = table.evaluate("node => node.scrollTop")
     assert before > 300
