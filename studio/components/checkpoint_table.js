@@ -25,7 +25,7 @@ function whenShort(iso) {
 // The paired difference to the checkpoint that was in use: points, interval, and what it shows.
 function difference(compared) {
   if (!compared) return "first";
-  if (compared.outcome === null || compared.outcome === undefined) return `not comparable with ${compared.against}`;
+  if (compared.outcome === null || compared.outcome === undefined) return "not comparable";
   const [low, high] = compared.accuracy_difference_ci;
   return `${signed(100 * compared.accuracy_difference, 1)} (${signed(100 * low, 1)} to ${signed(100 * high, 1)})`;
 }
@@ -49,13 +49,13 @@ const COLUMNS = [
 
 function tableRow(row, inUse, selected, open) {
   const cells = [
-    h("td", {}, h("button", { type: "button", class: "rs-pick", "aria-pressed": row.id === selected ? "true" : "false" }, `Checkpoint ${row.id}`)),
+    h("td", {}, h("button", { type: "button", class: "rs-pick", "aria-label": `Checkpoint ${row.id}`, "aria-pressed": row.id === selected ? "true" : "false" }, String(row.id))),
     h("td", {}, whenShort(row.created_at)),
     h("td", {}, h("span", { class: "rs-state", "data-state": row.id === inUse ? "in use" : row.status }, statusWord(row, inUse))),
     h("td", { title: whose(row.votes) }, whoseShort(row.votes)),
     h("td", { class: "rs-number" }, `${percent(row.accuracy)}${plusMinus(row.accuracy_ci)}`,
       h("small", {}, ` (${percent(row.length_only_accuracy)})`)),
-    h("td", { "data-outcome": row.comparison?.outcome }, difference(row.comparison)),
+    h("td", { "data-outcome": row.comparison?.outcome, title: row.comparison ? `Checkpoint ${row.comparison.against}` : null }, difference(row.comparison)),
     h("td", {}, row.log_loss?.toFixed(3) ?? "–"),
     h("td", {}, row.ece?.toFixed(3) ?? "–", row.ece_noise_floor ? h("small", {}, ` (${row.ece_noise_floor.toFixed(3)})`) : null),
     lengthCell(row),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rm_core.backbone import BackboneInfo
     from rm_core.checkpoint import Checkpoint as SavedHead
+    from rm_core.config import TrainConfig
     from rm_core.features import FeatureStore
     from rm_core.pairs import PreferencePair
     from rm_core.training import TrainResult
@@ -150,20 +151,45 @@ def _score_again(
     store: FeatureStore,
     saved: SavedHead,
 ) -> str | None:
+    from rm_core.config import TrainConfig
     from rm_core.errors import RewardModelError
 
     manifest = saved.manifest
     if manifest["backbone"]["revision"] != info.revision:
         return "it has another backbone"
-    try:
-        rewards = _rewards(saved.head, manifest["config"], evaluated, info, store)
-    except RewardModelError:
+    settings = TrainConfig.from_dict(manifest["config"])
+    # Its own limits may refuse an answer that the new run takes: that pair is not compared.
+    known = encoded(evaluated, saved.head.layer, settings, info, store)
+    if not known:
         return f"these answers are not encoded at its layer {saved.head.layer}"
+    try:
+        rewards = _rewards(saved.head, manifest["config"], known, info, store)
+    except RewardModelError as error:
+        return str(error).rstrip(".")
     scale = float(manifest.get("calibration_scale", 1.0))
-    for row, (a, b) in zip(unseen.pairs, rewards, strict=True):
+    rows = {row.pair: row for row in unseen.pairs}
+    for pair, (a, b) in zip(known, rewards, strict=True):
+        row = rows[int(pair.pair_id)]
         row.old_rewards = (a, b)
         row.old_logit = scale * (a - b)
     return None
+
+
+def encoded(
+    pairs: Sequence[PreferencePair],
+    layer: int,
+    config: TrainConfig,
+    info: BackboneInfo,
+    store: FeatureStore,
+) -> list[PreferencePair]:
+    """The pairs whose answers are both in the store under a run's limits.
+
+    Of the others an answer was refused, in that run as well.
+    """
+    answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
+    keys = store.keys_for(info, config.dtype, config.limits, answers)
+    absent = {position // 2 for position in store.missing(keys, [layer], config.needs_token_states)}
+    return [pair for number, pair in enumerate(pairs) if number not in absent]
 
 
 def _rewards(

@@ -146,18 +146,13 @@ def encoded_pairs(
     info: BackboneInfo,
     store: FeatureStore,
 ) -> list[PreferencePair]:
-    """The pairs whose answers are both in the store: those that take part in a run.
-
-    Of the others an answer was refused, in the run that is looked into as well.
-    """
-    answers = [answer for pair in pairs for answer in (pair.answer_a, pair.answer_b)]
-    keys = store.keys_for(info, config.dtype, config.limits, answers)
-    absent = {position // 2 for position in store.missing(keys, [layer], config.needs_token_states)}
-    if len(absent) == len(pairs):
+    """The pairs that take part in a run: an answer of the others was refused."""
+    found = predictions.encoded(pairs, layer, config, info, store)
+    if not found:
         raise StudioError(
             f"none of the {len(pairs)} pairs is encoded at layer {layer} now: train again first."
         )
-    return [pair for number, pair in enumerate(pairs) if number not in absent]
+    return found
 
 
 def fit(

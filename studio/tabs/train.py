@@ -168,9 +168,9 @@ def _rules_form() -> tuple[list[gr.components.Component], gr.Button, gr.HTML]:
             )  # fmt: skip
         by_vote = gr.Checkbox(
             label="After every vote",
-            info="As soon as voting pauses for two seconds, the head alone: layer, readout and penalty "
-            "are chosen anew once a tenth more pairs are judged, or a day has gone by. It never "
-            "interrupts an encoding.",
+            info="As soon as voting pauses for two seconds, the head alone: layer, readout and "
+            "penalty are chosen anew once a tenth more pairs are judged, or a day has gone by. It "
+            "never interrupts an encoding.",
         )
         with gr.Row(elem_classes="rs-line rs-compact"):
             by_clock = gr.Checkbox(

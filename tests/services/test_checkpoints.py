@@ -116,6 +116,26 @@ def test_a_head_that_could_not_be_compared_has_no_changed_verdicts(
     assert shown["flipped"] is None
 
 
+def test_heads_are_compared_on_what_the_older_ones_limits_let_it_read(
+    empty_workspace: Workspace,
+) -> None:
+    here = empty_workspace
+    rows = kindness(160)
+    rows += [
+        {**row, "rejected": row["rejected"] + " and on and on" * 20}
+        for row in kindness(10, first=700)
+    ]
+    here.project_id = here.add(rows)
+    config = {"max_response_tokens": 200}
+    here.run_here(training.request_run(here.database, here.project_id, "click", config))
+    here.run_here(training.request_run(here.database, here.project_id, "console"))
+    older, newer = detail(here, 1), detail(here, 2)
+    assert newer["pairs"] > older["pairs"]
+    compared = newer["comparison"]
+    assert compared["outcome"] is not None
+    assert compared["pairs"] == older["pairs"]
+
+
 def test_from_a_pair_to_the_checkpoints_that_used_it(here: Workspace) -> None:
     used = checkpoints.used_by(here.database, here.project_id, 1)
     assert [each["id"] for each in used["checkpoints"]] == [2, 1]
