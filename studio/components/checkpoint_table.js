@@ -39,7 +39,7 @@ function lengthCell(row) {
 }
 
 const COLUMNS = [
-  ["Checkpoint", null], ["When", null], ["State", null], ["Votes by people", "On how many votes it was trained, and how many annotators gave them"],
+  ["No.", "Checkpoint"], ["When", null], ["State", null], ["Votes by people", "On how many votes it was trained, and how many annotators gave them"],
   ["Accuracy", "On pairs it has not seen, with half the width of the 95 % interval; in brackets: length alone"],
   ["Against the one before", "Difference in points to the checkpoint that was in use, on the same pairs, with its 95 % interval"],
   ["Log loss", "Of its probabilities; 0.693 is chance"], ["ECE", "Calibration error; in brackets what a perfect head would show"],
