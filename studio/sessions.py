@@ -99,13 +99,16 @@ class Sessions:
         return self._has_accounts
 
     async def read(self, scope: Scope) -> Session | None:
-        """The session of a request, or None where there is none or it is over."""
+        """The session of a request, or None where there is none or it is over.
+
+        Whoever loads the page again sees what they may do now, not two seconds ago.
+        """
         ticket = self._ticket(_cookie(scope, _name(scope)))
         if ticket is None:
             return None
         now = self.clock()
         read_at, person = self._people.get(ticket, (float("-inf"), None))
-        if now - read_at >= self.fresh_s:
+        if now - read_at >= self.fresh_s or scope.get("path") == "/":
             person = await _in_thread(
                 lambda: accounts.person(
                     self.database, ticket.account_id, ticket.epoch, ticket.session_id

@@ -158,6 +158,20 @@ def test_rights_are_read_again_after_a_moment_and_no_account_is_noticed_as_soon(
     assert read(sessions, value) is None
 
 
+def test_a_page_that_is_loaded_again_shows_the_rights_of_now(
+    sqlite_database: Database, clock: Clock, mara: SignedIn
+) -> None:
+    sessions = Sessions(sqlite_database, SECRET, clock=clock, fresh_s=2)
+    value = value_of(sessions.begin(mara, HTTP))
+    accounts.create(sqlite_database, "Second", "correct horse", is_admin=True, cost=CHEAP)
+    assert read(sessions, value).person.is_admin
+    accounts.set_admin(sqlite_database, mara.account_id, False, actor="Second")
+    assert read(sessions, value).person.is_admin  # what is on the page already, for a moment
+    loaded = anyio.run(sessions.read, scope(value) | {"path": "/"})
+    assert not loaded.person.is_admin
+    assert not read(sessions, value).person.is_admin
+
+
 def test_the_key_is_made_once_for_this_user_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
