@@ -17,7 +17,7 @@ is an ordinary model that gives the same numbers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -271,12 +271,13 @@ def load(
     try:
         config = AutoConfig.from_pretrained(info.directory, trust_remote_code=False)
         decoder_checks.cut(config.get_text_config(), depth)
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             info.directory,
             config=config,
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(info.directory, trust_remote_code=False)
     except (OSError, SafetensorError, *decoder_checks.TROUBLE) as error:
@@ -285,6 +286,7 @@ def load(
             f"{decoder_checks.first_line(error)}; fetch its files again, or name another backbone."
         ) from error
     decoder = decoder_checks.find_decoder(model, info.name, where)
+    _check_whole(model, decoder, loading["missing_keys"], info)
     backbone = Backbone(
         info=info,
         tokenizer=tokenizer,
@@ -305,6 +307,19 @@ def load(
         backbone.attention,
     )
     return backbone
+
+
+def _check_whole(model: Any, decoder: Any, missing: Collection[str], info: BackboneInfo) -> None:
+    """Refuse made-up weights: transformers fills at random whatever the files lack."""
+    own = {id(parameter) for parameter in decoder.parameters()}
+    named = model.named_parameters(remove_duplicate=False)
+    lost = sorted(name for name, weight in named if id(weight) in own and name in missing)
+    if lost:
+        raise BackboneError(
+            f"The backbone {info.name} in {info.directory} lacks {len(lost)} of its weights, "
+            f"{lost[0]} first, and would be filled up at random; fetch its files again, or name "
+            "another backbone."
+        )
 
 
 def _choose_attention(backbone: Backbone) -> Attention:

@@ -389,3 +389,22 @@ def test_damaged_weights_are_one_clear_error(info: BackboneInfo, tmp_path: Path)
     (copy / "model.safetensors").write_bytes(b"not a tensor file")
     with pytest.raises(BackboneError, match="cannot be loaded"):
         load(replace(info, directory=str(copy)), device="cpu")
+
+
+def test_a_backbone_that_lacks_weights_is_refused_and_not_filled_up_at_random(
+    info: BackboneInfo, tmp_path: Path
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "copy"
+    shutil.copytree(info.directory, copy)
+    weights = load_file(copy / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if "layers.1.mlp" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
+    damaged = replace(info, directory=str(copy))
+    with pytest.raises(BackboneError, match=r"lacks 3 of its weights, model\.layers\.1\.mlp"):
+        load(damaged, device="cpu")
+    load(damaged, device="cpu", num_layers=1)  # the part that is read is whole
