@@ -271,7 +271,7 @@ def load(
     try:
         config = AutoConfig.from_pretrained(info.directory, trust_remote_code=False)
         decoder_checks.cut(config.get_text_config(), depth)
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             info.directory,
             config=config,
             dtype=getattr(torch, dtype),
@@ -279,6 +279,7 @@ def load(
             use_safetensors=True,
             output_loading_info=True,
         )
+        model, loading = loaded
         tokenizer = AutoTokenizer.from_pretrained(info.directory, trust_remote_code=False)
     except (OSError, SafetensorError, *decoder_checks.TROUBLE) as error:
         raise BackboneError(
