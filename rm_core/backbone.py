@@ -130,6 +130,8 @@ def _prepare_gguf(spec: str, file: Path, cache_dir: Path, say: Report) -> Backbo
 
 def _convert_gguf(file: Path, target: Path) -> None:
     """Dequantize to float32 and write model, config and tokenizer; atomic by rename."""
+    import struct
+
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -142,7 +144,7 @@ def _convert_gguf(file: Path, target: Path) -> None:
                 str(file.parent), dtype=torch.float32, **where
             )
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
-        except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
             raise BackboneError(
                 f"The GGUF file {file} cannot be converted: {str(error).rstrip('.')}; "
                 "take a model in safetensors."
@@ -212,6 +214,7 @@ def _described(
 
 def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneInfo:
     """Read config and tokenizer and derive what scoring needs."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoTokenizer
 
     _quiet_transformers()
@@ -219,7 +222,7 @@ def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneI
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(
             f"The backbone in {directory} cannot be read: {first[:300].rstrip('.')}; it needs a "

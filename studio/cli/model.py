@@ -174,11 +174,20 @@ def _lines(name: str) -> Iterator[Iterator[bytes]]:
     if name == "-":
         yield iter(sys.stdin.buffer)
         return
+    if Path(name).is_dir():
+        raise UsageError(f"'{name}' is a folder; name a file of JSON lines, or - for the input.")
     if name.endswith(".gz"):
         import gzip
+        import zlib
 
-        with gzip.open(name, "rb") as zipped:
-            yield iter(zipped)
+        try:
+            with gzip.open(name, "rb") as zipped:
+                yield iter(zipped)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UsageError(
+                f"'{name}' is no whole gzip file ({error}); fetch it again. The lines before the "
+                "damage were scored."
+            ) from error
     else:
         with Path(name).open("rb") as file:
             yield iter(file)

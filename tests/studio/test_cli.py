@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
@@ -341,6 +342,20 @@ def test_score_gives_a_line_for_a_line_and_exit_code_1_after_a_bad_one(
     assert bad.code == 1
     lines = [json.loads(line) for line in bad.out.splitlines()]
     assert [set(line) for line in lines] == [{"reward"}, {"error"}, {"reward"}]
+
+
+def test_score_says_of_a_damaged_gzip_file_and_of_a_folder_what_they_are(
+    trained: Workspace, run: Callable[..., Done], tmp_path: Path
+) -> None:
+    line = json.dumps({"prompt": "Hi", "response": "Hello."}).encode() + b"\n"
+    whole = gzip.compress(line * 20)
+    cut = tmp_path / "cut.jsonl.gz"
+    cut.write_bytes(whole[:-12])
+    for name, sentence in ((cut, "no whole gzip file"), (tmp_path, "is a folder")):
+        done = run("score", name, "--json", *at(trained))
+        assert done.code == 2
+        assert sentence in done.err
+        assert "Traceback" not in done.err
 
 
 def test_score_reads_stdin_when_no_file_is_named(trained: Workspace) -> None:
