@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from studio.jobs.launcher import Job, Launcher
+from studio.jobs.recurring import Recurring
 from studio.services import run_queue
 from studio.services.run_queue import BegunRun
 
@@ -74,17 +75,14 @@ class Dispatcher:
             self._thread.join(timeout=5)
 
     def _loop(self) -> None:
+        stepping = Recurring("the dispatcher's step failed")
         while True:
             self._woken.wait(CANCEL_POLL_S if self._asked_to_stop_at else None)
             self._woken.clear()
             if self._stopping.is_set():
                 return
-            try:
+            with stepping.tried():  # without this thread, nothing would ever be started again
                 self.step()
-            except Exception:
-                # A full disk or a lost database may be back at the next tick; without this
-                # thread, nothing would ever be started again.
-                log.exception("the dispatcher's step failed; it tries again at the next tick")
 
     def step(self) -> None:
         """Look after what has begun, then start what is next, if anything."""

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from studio.jobs.dispatcher import Dispatcher
+from studio.jobs.recurring import Recurring
 from studio.services import retrain, selection, wakeup
 
 if TYPE_CHECKING:
     from studio.settings import Settings
-
-log = logging.getLogger(__name__)
 
 TICK_S = 1
 RANK_EVERY_S = 5  # a look at whether any queue needs ranking anew, which takes milliseconds
@@ -37,10 +36,16 @@ def running(
         job_defaults={"coalesce": True, "misfire_grace_time": 3600, "max_instances": 1},
     )
     scheduler.add_job(dispatcher.wake, "interval", seconds=TICK_S, id="dispatch")
-    scheduler.add_job(_look_at_rules, "interval", [dispatcher], seconds=TICK_S, id="rules")
+    looking = Recurring("the retrain rules could not be looked at")
+    scheduler.add_job(_look_at_rules, "interval", [dispatcher, looking], seconds=TICK_S, id="rules")
     if settings is not None:
+        ranking = Recurring("the queues could not be ranked")
         scheduler.add_job(
-            _rank_queues, "interval", [dispatcher, settings], seconds=RANK_EVERY_S, id="rank"
+            _rank_queues,
+            "interval",
+            [dispatcher, settings, ranking],
+            seconds=RANK_EVERY_S,
+            id="rank",
         )
     stop_listening = wakeup.listen(dispatcher.wake)
     dispatcher.start()
@@ -53,17 +58,13 @@ def running(
         dispatcher.stop()
 
 
-def _look_at_rules(dispatcher: Dispatcher) -> None:
+def _look_at_rules(dispatcher: Dispatcher, looking: Recurring) -> None:
     """Queue what is due; a database that fails now is asked again at the next tick."""
-    try:
+    with looking.tried():
         retrain.look(dispatcher.database)
-    except Exception:
-        log.exception("the retrain rules could not be looked at; they are at the next tick")
 
 
-def _rank_queues(dispatcher: Dispatcher, settings: Settings) -> None:
+def _rank_queues(dispatcher: Dispatcher, settings: Settings, ranking: Recurring) -> None:
     """Rank what needs it; until then a queue goes on by its old ranking, or at random."""
-    try:
+    with ranking.tried():
         selection.rank_all(dispatcher.database, settings)
-    except Exception:
-        log.exception("the queues could not be ranked; they are at the next tick")

@@ -17,6 +17,7 @@ from studio.jobs import dispatcher as module
 from studio.jobs import scheduler
 from studio.jobs.dispatcher import Dispatcher
 from studio.jobs.launcher import Job
+from studio.jobs.recurring import Recurring
 from studio.services import run_queue, wakeup
 from tests.rows import make_project
 
@@ -316,3 +317,23 @@ def test_a_failing_step_does_not_end_the_dispatcher(
             time.sleep(0.02)
     assert launcher.started == [run_id]
     assert "the disk is full" in caplog.text
+
+
+def test_the_same_failure_again_is_counted_and_its_traceback_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    looking = Recurring("it failed")
+    for _ in range(25):
+        with looking.tried():
+            raise OSError("the disk is full")
+    assert caplog.text.count("Traceback") == 1
+    assert [r.getMessage() for r in caplog.records][1:] == [
+        "it failed, 10 times by now: OSError: the disk is full"
+    ]
+    with looking.tried():
+        pass
+    assert "works again after 25 failures" in caplog.text
+    for fault in ("the disk is full", "the disk is gone"):  # each is news
+        with looking.tried():
+            raise OSError(fault)
+    assert caplog.text.count("Traceback") == 3
