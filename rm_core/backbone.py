@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rm_core.decoder_checks import lost_weights
 from rm_core.errors import BackboneError
 from rm_core.templates import control_tokens, scoring_template, text_hash
 
@@ -120,12 +121,39 @@ def _embedded_file() -> Path:
 
 def _prepare_gguf(spec: str, file: Path, cache_dir: Path, say: Report) -> BackboneInfo:
     """Convert a GGUF file once to a directory of safetensors under `cache_dir`."""
-    stamp = f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
-    target = cache_dir / f"{_slug(file.stem)}-{text_hash(stamp)[:12]}"
+    digest, record = _remembered_hash(file, cache_dir)
+    target = cache_dir / f"{_slug(file.stem)}-{digest[:12]}"
     if not (target / "config.json").exists():
-        say(f"converting {file.name} to safetensors (once, about half a minute)")
-        _convert_gguf(file, target)
-    return _described(spec, target, cache_dir, say, name=file.stem, revision_file=file)
+        earlier = _converted_before(digest, cache_dir)
+        if earlier is None:
+            say(f"converting {file.name} to safetensors (once, about half a minute)")
+            _convert_gguf(file, target)
+        target = earlier or target
+    if not record.exists():
+        _write_whole(record, digest)
+    return _described(spec, target, cache_dir, say, name=file.stem, revision=digest)
+
+
+def _remembered_hash(file: Path, cache_dir: Path) -> tuple[str, Path]:
+    """The file's sha256 and where it is remembered, once the file is known to be a model.
+
+    By its contents, the same model in another environment is not converted again. Hashing takes
+    a moment, so it is done anew only where path, size or time are others.
+    """
+    stamp = f"{file.resolve()}:{file.stat().st_size}:{file.stat().st_mtime_ns}"
+    record = cache_dir / "described" / f"{_slug(file.stem)}-{text_hash(stamp)[:16]}.sha256"
+    return (record.read_text() if record.exists() else _files_hash([file])), record
+
+
+def _converted_before(digest: str, cache_dir: Path) -> Path | None:
+    """A conversion of the same file under another name, as older versions called them."""
+    for record in sorted((cache_dir / "described").glob("*.json")):
+        fields = json.loads(record.read_text())
+        directory = Path(fields["directory"])
+        inside = directory.parent.resolve() == cache_dir.resolve()
+        if fields["revision"] == digest and inside and (directory / "config.json").exists():
+            return directory
+    return None
 
 
 def _convert_gguf(file: Path, target: Path) -> None:
@@ -140,8 +168,8 @@ def _convert_gguf(file: Path, target: Path) -> None:
     where: dict[str, Any] = {"gguf_file": file.name}
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".converting-") as scratch:
         try:
-            quantized = AutoModelForCausalLM.from_pretrained(
-                str(file.parent), dtype=torch.float32, **where
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(file.parent), dtype=torch.float32, output_loading_info=True, **where
             )
             tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
         except (OSError, ValueError, LookupError, RuntimeError, struct.error) as error:
@@ -149,6 +177,13 @@ def _convert_gguf(file: Path, target: Path) -> None:
                 f"The GGUF file {file} cannot be converted: {str(error).rstrip('.')}; "
                 "take a model in safetensors."
             ) from error
+        quantized, loading = loaded
+        lost = lost_weights(quantized, quantized.base_model, loading["missing_keys"])
+        if lost:
+            raise BackboneError(
+                f"The GGUF file {file} lacks {len(lost)} of the model's weights, {lost[0]} first; "
+                "fetch it again, or take a model in safetensors."
+            )
         fields = quantized.config.to_dict()
         fields.pop("quantization_config", None)
         config = AutoConfig.for_model(fields.pop("model_type"), **fields)
@@ -192,7 +227,6 @@ def _described(
     *,
     name: str | None = None,
     revision: str | None = None,
-    revision_file: Path | None = None,
 ) -> BackboneInfo:
     """The description of a directory, from the cache where its files have not changed."""
     stamp = text_hash(f"{_INFO_VERSION} {directory} {_stamp(directory)}")
@@ -202,14 +236,18 @@ def _described(
         return BackboneInfo.from_dict(fields | {"spec": spec})
     say(f"reading {name or directory.name}")
     if revision is None:
-        files = [revision_file] if revision_file else _weight_files(directory)
-        revision = _files_hash([f for f in files if f])
+        revision = _files_hash(_weight_files(directory))
     info = _describe(spec, directory, name or directory.name, revision)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    part = record.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(info.as_dict(), ensure_ascii=False, indent=1))
-    os.replace(part, record)
+    _write_whole(record, json.dumps(info.as_dict(), ensure_ascii=False, indent=1))
     return info
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """Whoever reads the file meanwhile finds the old one or all of the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(f".{os.getpid()}.part")
+    part.write_text(text)
+    os.replace(part, file)
 
 
 def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneInfo:
@@ -220,7 +258,8 @@ def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneI
     _quiet_transformers()
     _check_whole([f for f in _weight_files(directory) if f.suffix == ".safetensors"])
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False).get_text_config()
+        whole = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config = whole.get_text_config()
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError, StrictDataclassError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -228,6 +267,11 @@ def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneI
             f"The backbone in {directory} cannot be read: {first[:300].rstrip('.')}; it needs a "
             "config.json and a tokenizer that transformers knows."
         ) from error
+    if not any(_is_decoder(each) for each in (whole, config)):
+        raise BackboneError(
+            f"The backbone {name} is of the kind {config.model_type!r}, which is no decoder: a "
+            "reward head reads one, such as Llama, Qwen or SmolLM2; name another backbone."
+        )
     if not tokenizer.is_fast:
         raise BackboneError(
             f"The tokenizer of {name} has no fast version, so tokens cannot be matched to "
@@ -247,6 +291,17 @@ def _describe(spec: str, directory: Path, name: str, revision: str) -> BackboneI
         tokenizer_hash=text_hash(tokenizer.backend_tokenizer.to_str()),
         control_tokens=control_tokens(tokenizer),
     )
+
+
+def _is_decoder(config: Any) -> bool:
+    """Whether each token sees only those before it: an encoder can be loaded as a decoder too."""
+    from transformers.models.auto import modeling_auto as auto
+
+    kind = config.model_type
+    if kind in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:  # made as an encoder; may be set to decode
+        declared = (getattr(config, name, False) for name in ("is_decoder", "causal"))
+        return kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and any(declared)
+    return kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -320,8 +375,14 @@ def choose_device(requested: str = "auto") -> str:
             "use cpu or auto."
         )
     try:
-        return str(torch.device(requested))
+        device = torch.device(requested)
     except RuntimeError as error:
         raise BackboneError(
             f"No device is called {requested!r}; use auto, cpu or cuda:0."
         ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BackboneError(
+            f"The device {requested!r} was asked for and the last that torch sees is "
+            f"cuda:{torch.cuda.device_count() - 1}; use that, cpu or auto."
+        )
+    return str(device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rm_core.errors import BackboneError
@@ -93,6 +93,13 @@ def cache_argument(model: Any) -> str:
     """What the model calls its keys and values, given and returned: transformers 5 renamed them."""
     named = inspect.signature(model.forward).parameters
     return "cache" if "cache" in named else "past_key_values"
+
+
+def lost_weights(model: Any, decoder: Any, missing: Collection[str]) -> list[str]:
+    """Names of the decoder's weights that no file held; a language-model head may be missing."""
+    own = {id(parameter) for parameter in decoder.parameters()}
+    named = model.named_parameters(remove_duplicate=False)
+    return sorted(name for name, weight in named if id(weight) in own and name in missing)
 
 
 def num_embeddings(decoder: Any) -> int:

@@ -64,14 +64,24 @@ class Writer:
         _quiet_transformers()
         where = choose_device(device)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                info.directory, dtype="auto", trust_remote_code=False, use_safetensors=True
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                info.directory,
+                dtype="auto",
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
             )
             tokenizer = AutoTokenizer.from_pretrained(info.directory, trust_remote_code=False)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise BackboneError(
                 f"The backbone {info.name} cannot be loaded to write: {str(error)[:200]}."
             ) from error
+        model, loading = loaded
+        if lost := sorted(loading["missing_keys"]):
+            raise BackboneError(
+                f"The backbone {info.name} cannot write: its files lack {len(lost)} of its "
+                f"weights, {lost[0]} first; fetch them again, or name another backbone."
+            )
         return cls(info, model.eval().requires_grad_(False).to(where), tokenizer, where)
 
     def stream(

@@ -312,9 +312,7 @@ def load(
 
 def _check_whole(model: Any, decoder: Any, missing: Collection[str], info: BackboneInfo) -> None:
     """Refuse made-up weights: transformers fills at random whatever the files lack."""
-    own = {id(parameter) for parameter in decoder.parameters()}
-    named = model.named_parameters(remove_duplicate=False)
-    lost = sorted(name for name, weight in named if id(weight) in own and name in missing)
+    lost = decoder_checks.lost_weights(model, decoder, missing)
     if lost:
         raise BackboneError(
             f"The backbone {info.name} in {info.directory} lacks {len(lost)} of its weights, "

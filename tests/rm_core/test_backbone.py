@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,44 @@ def test_weights_cut_short_are_found_before_any_job_needs_them(tmp_path: Path) -
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(BackboneError, match=r"cut short .*fetch it again"):
         prepare(str(directory), tmp_path / "cache")
+
+
+def test_an_encoder_is_refused_though_it_can_be_loaded_as_a_decoder(tmp_path: Path) -> None:
+    directory = build_tiny_backbone(tmp_path / "encoder")
+    config = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 4}
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BackboneError, match="of the kind 'bert', which is no decoder"):
+        prepare(str(directory), tmp_path / "cache")
+
+
+def test_a_gguf_file_is_converted_once_wherever_it_lies_and_whatever_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rm_core import backbone
+
+    converted: list[Path] = []
+
+    def convert(file: Path, target: Path) -> None:
+        converted.append(file)
+        build_tiny_backbone(target)
+
+    monkeypatch.setattr(backbone, "_convert_gguf", convert)
+    one, two = tmp_path / "one" / "m.gguf", tmp_path / "two" / "m.gguf"
+    for file in (one, two):
+        file.parent.mkdir()
+        file.write_bytes(b"GGUF and some weights")
+    os.utime(two, (1, 1))
+    cache = tmp_path / "cache"
+    first = prepare(str(one), cache)
+    assert prepare(str(two), cache).fingerprint() == first.fingerprint()
+    assert converted == [one]
+    # As older versions named it: by the file's date.
+    Path(first.directory).rename(cache / "m-by-date")
+    record = next((cache / "described").glob("*.json"))
+    fields = json.loads(record.read_text()) | {"directory": str(cache / "m-by-date")}
+    record.write_text(json.dumps(fields))
+    assert prepare(str(two), cache).directory == str(cache / "m-by-date")
+    assert converted == [one]
+    two.write_bytes(b"GGUF and other weights")
+    prepare(str(two), cache)
+    assert converted == [one, two]

@@ -211,7 +211,12 @@ UNUSUAL = {
     ),
     "xlm": (
         transformers.XLMConfig(
-            vocab_size=320, emb_dim=32, n_layers=4, n_heads=4, max_position_embeddings=256
+            vocab_size=320,
+            emb_dim=32,
+            n_layers=4,
+            n_heads=4,
+            max_position_embeddings=256,
+            causal=True,
         ),
         "plain",
     ),
