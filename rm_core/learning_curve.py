@@ -4,10 +4,11 @@
     curve["gains"][0]      # {"more": 200, "accuracy": .., "accuracy_ci": [..], ...}
 
 Heads are fitted on nested random subsets of whole prompts, each with a penalty of its own, and
-judged on the same unseen pairs. A power law a + b n^-c (c and a not below 0) goes through the mean
-losses and another through the mean error rates; what lies ahead is the law's difference, and its
-interval comes from fitting the laws again to resampled orders and resampled test prompts. That
-covers the luck of the draw; that the law goes on beyond what was seen is an assumption.
+judged on the same unseen pairs. Every second order is the one before it from its end, so that
+their halves share no prompt. What lies ahead is told by a law through the subsets
+(rm_core.learning_law), not through the head on all pairs: that is one fit, which every order ends
+at, and its luck would pass for certainty. A point's interval covers the draw of the pairs judged
+and of the unseen ones.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rm_core.comparison import correct
 from rm_core.errors import Stopped, TrainingDataError
 from rm_core.fitting import Fit, PairFeatures, Recipe
+from rm_core.learning_law import Law
 from rm_core.pairs import PreferencePair
 from rm_core.solver import calibration_scale
 
@@ -30,11 +32,12 @@ SHARES = (0.125, 0.18, 0.25, 0.35, 0.5, 0.71, 1.0)
 MIN_PAIRS = 40
 MIN_PROMPTS = 10
 MIN_SUBSET = 10
-NUM_ORDERS = 6
+NUM_ORDERS = 10
+MIN_ORDERS = 4
 NUM_BOOTSTRAP = 400
 MORE = (50, 100, 200, 500, 1000)
-# Candidate exponents of the power law.
-_EXPONENTS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0, 1.25, 1.5, 2.0)
+# Nothing is said beyond so many times the pairs there are: so far the backtest goes.
+FARTHEST = 3
 
 Test = tuple[Sequence[PreferencePair], PairFeatures]
 
@@ -55,7 +58,8 @@ def learning_curve(
     test: Test | None = None,
     *,
     seed: int = 0,
-    budget_s: float = 30.0,
+    more: Sequence[int] = MORE,
+    budget_s: float = 20.0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -65,7 +69,8 @@ def learning_curve(
         pairs, features: what may be fitted, in the same order.
         test: unseen pairs; without, a quarter of the prompts is set aside in each order, another
             quarter each time.
-        budget_s: no further order is begun after this time; two are always made.
+        more: further pairs that are asked about; those beyond FARTHEST times the pairs are not.
+        budget_s: no further order is begun after this time; MIN_ORDERS are always made.
 
     Returns:
         JSON-able: `points` of {"pairs", "accuracy", "log_loss", "*_ci"}, `gains` of
@@ -89,9 +94,10 @@ def learning_curve(
     losses: list[list[np.ndarray]] = []
     whole: tuple[np.ndarray, np.ndarray] | None = None
     for number in range(NUM_ORDERS):
-        if number >= 2 and time.monotonic() - begin > budget_s:
+        if number >= MIN_ORDERS and time.monotonic() - begin > budget_s:
             break
-        order = _order(pairs, features, test, np.random.default_rng([seed, number]))
+        rng = np.random.default_rng([seed, number // 2])
+        order = _order(pairs, features, test, rng, is_reversed=number % 2 == 1)
         errors.append([])
         losses.append([])
         orders.append(order)
@@ -107,11 +113,15 @@ def learning_curve(
             on_progress(number * len(order.ends) + size + 1, NUM_ORDERS * len(order.ends))
     sizes = np.mean([order.ends for order in orders], axis=0)
     groups = [np.array([p.group for p in order.test[0]]) for order in orders]
-    error = _Curve(sizes, errors, groups, seed)
-    log_loss = _Curve(sizes, losses, groups, seed)
+    error, log_loss = (_Curve(sizes, each, groups, seed) for each in (errors, losses))
+    laws = [
+        curve.law(len(pairs), root=root, ends_in_one=whole is not None, seed=seed)
+        for curve, root in ((error, True), (log_loss, False))
+    ]
+    asked = [each for each in more if each <= (FARTHEST - 1) * len(pairs)]
     return {
         "points": _points(error, log_loss),
-        "gains": [_gain(len(pairs), more, error, log_loss) for more in MORE],
+        "gains": [_gain(len(pairs), each, *laws) for each in asked],
         "pairs": len(pairs),
         "test_pairs": len(orders[0].test[0]),
         "test": "heldout" if test is not None else "set aside",
@@ -125,6 +135,8 @@ def _order(
     features: PairFeatures,
     test: Test | None,
     rng: np.random.Generator,
+    *,
+    is_reversed: bool = False,
 ) -> _Order:
     """Rows by a random order of their prompts, so that a shorter beginning is nested in a longer.
 
@@ -134,6 +146,8 @@ def _order(
 
     _, group = np.unique(np.array([p.group for p in pairs]), return_inverse=True)
     rank = rng.permutation(group.max() + 1)
+    if is_reversed:
+        rank = rank.max() - rank
     rows = np.argsort(rank[group], kind="stable")
     if test is None:
         first_out = int((rank.max() + 1) * 0.75)
@@ -169,11 +183,11 @@ def _fit_and_judge(
 
 
 class _Curve:
-    """One figure by size: its mean, and what resampled orders and test prompts make of it.
+    """One figure by size.
 
     Attributes:
+        by_order: float64 [orders, sizes], mean over the test pairs.
         mean: float64 [sizes].
-        draws: float64 [NUM_BOOTSTRAP, sizes].
     """
 
     def __init__(
@@ -186,49 +200,57 @@ class _Curve:
         import numpy as np
 
         self.sizes = sizes
-        totals, counts = [], []  # of each order: [sizes, prompts] and [prompts]
-        for by_size, names in zip(values, groups, strict=True):
-            _, number = np.unique(names, return_inverse=True)
-            there = ~np.isnan(by_size[0])
-            counts.append(np.bincount(number, weights=there.astype(float)))
-            totals.append(
-                np.array([np.bincount(number, weights=np.where(there, v, 0.0)) for v in by_size])
-            )
-        shared = all(np.array_equal(g, groups[0]) for g in groups)
-        self.mean = np.mean(
-            [t.sum(axis=1) / max(c.sum(), 1.0) for t, c in zip(totals, counts, strict=True)], axis=0
-        )
+        self.by_order = np.array([[_mean(v) for v in by_size] for by_size in values])
+        self.mean = self.by_order.mean(axis=0)
         rng = np.random.default_rng(seed)
-        draws = []
-        for _ in range(NUM_BOOTSTRAP):
-            which = rng.integers(0, len(counts[0]), size=len(counts[0]))
-            rows = []
-            for order in rng.integers(0, len(totals), size=len(totals)):
-                if not shared:
-                    which = rng.integers(0, len(counts[order]), size=len(counts[order]))
-                many = np.bincount(which, minlength=len(counts[order]))
-                rows.append(totals[order] @ many / max(counts[order] @ many, 1.0))
-            draws.append(np.mean(rows, axis=0))
-        self.draws = np.array(draws)
-        self._law = power_law(sizes, self.mean)
-        self._laws = [power_law(sizes, draw) for draw in draws]
+        self._of_tests = np.mean(
+            [
+                [_variance_by_prompt(v, names, rng) for v in by_size]
+                for by_size, names in zip(values, groups, strict=True)
+            ],
+            axis=0,
+        )
+
+    def law(self, total: int, *, root: bool, ends_in_one: bool, seed: int) -> Law:
+        """What the subsets say of larger ones; without the size that is one fit for all orders."""
+        end = -1 if ends_in_one else None
+        return Law(self.sizes[:end], self.by_order[:, :end], total, root=root, seed=seed)
 
     def interval(self) -> np.ndarray:
-        """95 % of the mean at every size, float64 [sizes, 2]."""
+        """95 % of a head's figure at every size, float64 [sizes, 2].
+
+        One draw's variance goes with 1/k. Subsets of k out of n differ by 1 - k/n of it, so it is
+        taken from sizes up to the half and holds for all pairs too, where there is one fit only.
+        """
         import numpy as np
 
-        return np.quantile(self.draws, [0.025, 0.975], axis=0).T
+        small = self.sizes <= 0.51 * self.sizes[-1]
+        k = self.sizes[small]
+        seen = self.by_order[:, small].var(axis=0, ddof=1)
+        of_draws = float((seen * k / (1 - k / self.sizes[-1])).mean()) / self.sizes
+        half = 1.96 * np.sqrt(of_draws + self._of_tests)
+        return np.stack([self.mean - half, self.mean + half], axis=1)
 
-    def change(self, now: int, more: int) -> tuple[float, list[float]]:
-        """What the laws say happens from `now` pairs to `more` further ones, with 95 %."""
-        import numpy as np
 
-        def ahead(law: tuple[float, float, float]) -> float:
-            _, slope, exponent = law
-            return slope * ((now + more) ** -exponent - now**-exponent)
+def _mean(values: np.ndarray) -> float:
+    import numpy as np
 
-        low, high = np.quantile([ahead(law) for law in self._laws], [0.025, 0.975])
-        return float(ahead(self._law)), [float(low), float(high)]
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else 0.0
+
+
+def _variance_by_prompt(values: np.ndarray, names: np.ndarray, rng: np.random.Generator) -> float:
+    """Of the mean, by drawing test prompts anew."""
+    import numpy as np
+
+    there = ~np.isnan(values)
+    _, group = np.unique(names[there], return_inverse=True)
+    if not len(group):
+        return 0.0
+    count = np.bincount(group).astype(float)
+    total = np.bincount(group, weights=values[there])
+    drawn = rng.multinomial(len(count), np.full(len(count), 1 / len(count)), NUM_BOOTSTRAP)
+    return float(np.var((drawn @ total) / (drawn @ count)))
 
 
 def _points(error: _Curve, log_loss: _Curve) -> list[dict[str, Any]]:
@@ -237,7 +259,7 @@ def _points(error: _Curve, log_loss: _Curve) -> list[dict[str, Any]]:
         {
             "pairs": round(float(size)),
             "accuracy": float(1 - error.mean[i]),
-            "accuracy_ci": [float(1 - wrong[i, 1]), float(1 - wrong[i, 0])],
+            "accuracy_ci": [max(0.0, 1 - float(wrong[i, 1])), min(1.0, 1 - float(wrong[i, 0]))],
             "log_loss": float(log_loss.mean[i]),
             "log_loss_ci": [float(loss[i, 0]), float(loss[i, 1])],
         }
@@ -245,7 +267,7 @@ def _points(error: _Curve, log_loss: _Curve) -> list[dict[str, Any]]:
     ]
 
 
-def _gain(now: int, more: int, error: _Curve, log_loss: _Curve) -> dict[str, Any]:
+def _gain(now: int, more: int, error: Law, log_loss: Law) -> dict[str, Any]:
     """What `more` further pairs bring: accuracy gained, and the change in log loss."""
     fewer_errors, (low, high) = error.change(now, more)
     loss, loss_interval = log_loss.change(now, more)
@@ -256,25 +278,3 @@ def _gain(now: int, more: int, error: _Curve, log_loss: _Curve) -> dict[str, Any
         "log_loss": loss,
         "log_loss_ci": loss_interval,
     }
-
-
-def power_law(sizes: np.ndarray, values: np.ndarray) -> tuple[float, float, float]:
-    """(a, b, c) of a + b n^-c by least squares, with a not below 0; b may have either sign.
-
-    A curve that rises gets a negative b: more pairs are then said to do harm, as was seen.
-    """
-
-    best: tuple[float, float, float, float] | None = None
-    for exponent in _EXPONENTS:
-        x = sizes**-exponent
-        centred = x - x.mean()
-        slope = float(centred @ values / max(centred @ centred, 1e-300))
-        level = float(values.mean() - slope * x.mean())
-        if level < 0:  # the law may not promise less than no error
-            level, slope = 0.0, float(x @ values / (x @ x))
-        residual = values - level - slope * x
-        missed = float(residual @ residual)
-        if best is None or missed < best[0]:
-            best = (missed, level, slope, exponent)
-    assert best is not None
-    return best[1:]

@@ -187,7 +187,7 @@ def detail(
         "reproduction": _ended(reproduction),
         "learning_curve": curve,
         "curve_run": _ended(curve_run),
-        "more_votes": curve_job.in_words(curve, curve_job.ASKED) if curve else None,
+        "more_votes": curve_job.all_in_words(curve) if curve else None,
         "run": {
             "id": run.id,
             "elapsed_s": _elapsed_s(run),

@@ -11,11 +11,12 @@ way for training.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from db import checkpoints, runs, snapshots
-from studio.services import backbones, train_job, wakeup
+from studio.services import backbones, head_alone, train_job, wakeup
 from studio.services.errors import NotFound
 from studio.services.live_run import RunStopped
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BUDGET_S = 30.0
+BUDGET_S = 20.0
 ASKED = 200  # the number of further pairs that the page asks about first
 
 
@@ -88,9 +89,8 @@ def _curve(
     from rm_core import checkpoint as core
     from rm_core.config import TrainConfig
     from rm_core.errors import Stopped
-    from rm_core.fitting import Recipe
     from rm_core.learning_curve import learning_curve
-    from rm_core.training import load_features
+    from rm_core.training import load_features, recipe_for
 
     with backbones.told_plainly():
         saved = core.load(settings.checkpoints_dir / checkpoint.directory)
@@ -102,14 +102,10 @@ def _curve(
         fitted = [p for p in kept if not is_heldout or p.split != "heldout"]
         held = [p for p in kept if is_heldout and p.split == "heldout"]
         test = (held, load_features(held, layer, info, store, config)) if held else None
-        recipe = Recipe(
-            readout=saved.head.readout,
-            objective=config.objective,
-            penalty=config.penalty,
-            token_weight=config.token_weight,
-            max_token_positions=config.max_token_positions,
-            num_folds=config.num_folds,
-        )
+        recipe = recipe_for(config, saved.head.readout)
+        if saved.manifest.get(head_alone.HEAD_OF) is not None:
+            # Chosen by a full run for all its pairs: fewer of them want a penalty of their own.
+            recipe = replace(recipe, penalty=None)
         try:
             return learning_curve(
                 fitted,
@@ -126,12 +122,34 @@ def _curve(
 
 
 def in_words(curve: dict[str, Any], more: int) -> str:
-    """What the curve says of `more` further judged pairs, in a sentence."""
-    gain = next(each for each in curve["gains"] if each["more"] == more)
-    points = 100 * gain["accuracy"]
-    low, high = (100 * each for each in gain["accuracy_ci"])
-    what = f"{more} more judged pairs would bring about {points:+.1f} points of accuracy"
-    sentence = f"{what} (95 %: {low:+.1f} to {high:+.1f})".replace("-", "−")
-    if low <= 0 <= high:
+    """What the curve says of `more` further judged pairs, in a sentence.
+
+    Where it was not worked out for so many, of the most that it was.
+    """
+    gain = next((each for each in curve["gains"] if each["more"] == more), curve["gains"][-1])
+    figures = [100 * each for each in (gain["accuracy"], *gain["accuracy_ci"])]
+    points, low, high = (_signed(each, _decimals(figures)) for each in figures)
+    sentence = (
+        f"{gain['more']:,} more judged pairs would bring about {points} points of accuracy "
+        f"(95 %: {low} to {high})"
+    )
+    if figures[1] <= 0 <= figures[2]:
         return f"{sentence}: so far the curve shows no gain to count on."
     return f"{sentence}, if the curve goes on as it has."
+
+
+def all_in_words(curve: dict[str, Any]) -> dict[str, str]:
+    """The sentence for every number of further pairs that was asked about."""
+    return {str(each["more"]): in_words(curve, each["more"]) for each in curve["gains"]}
+
+
+def _decimals(figures: Sequence[float]) -> int:
+    """One, or as many as it takes that none which is not 0 reads as 0: at most three."""
+    return next((n for n in (1, 2) if all(not each or round(each, n) for each in figures)), 3)
+
+
+def _signed(figure: float, decimals: int) -> str:
+    text = f"{abs(figure):.{decimals}f}"
+    if not float(text):
+        return text
+    return f"{'−' if figure < 0 else '+'}{text}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -196,3 +198,14 @@ def test_guidelines_travel_as_data() -> None:
     value = prose_value("**Be fair** <img src=x>")
     assert "<" not in value
     assert json.loads(value) == {"text": "**Be fair** <img src=x>"}
+
+
+def test_the_page_claims_the_coverage_that_the_backtest_measured() -> None:
+    results = Path(__file__).parents[2] / "benchmarks/results/learning_curve.json"
+    held = json.loads(results.read_text())["held"]
+    claimed = re.search(
+        r"HELD = \{ accuracy: (\d+), log_loss: (\d+) \}", assets.asset("checkpoint_curve.js")
+    )
+    assert claimed is not None
+    measured = [round(100 * held[name]["held"]) for name in ("accuracy", "log_loss")]
+    assert [int(each) for each in claimed.groups()] == measured

@@ -11,7 +11,8 @@ from rm_core import learning_curve as module
 from rm_core.conversation import Answer
 from rm_core.errors import Stopped, TrainingDataError
 from rm_core.fitting import PairFeatures, Recipe
-from rm_core.learning_curve import learning_curve, power_law
+from rm_core.learning_curve import learning_curve
+from rm_core.learning_law import Law
 from rm_core.pairs import PreferencePair
 
 HIDDEN = 24
@@ -81,9 +82,54 @@ def test_too_little_is_said_and_a_stop_is_heeded() -> None:
         learning_curve(pairs, features, Recipe("mean"), should_stop=lambda: True)
 
 
-def test_the_law_finds_the_curve_it_was_given() -> None:
-    sizes = np.array([20.0, 40, 80, 160, 320])
-    level, slope, exponent = power_law(sizes, 0.3 + 2.0 * sizes**-0.5)
-    assert (level, slope, exponent) == pytest.approx((0.3, 2.0, 0.5))
-    falling = power_law(sizes, 0.001 + 5.0 * sizes**-1.5)
-    assert falling[0] >= 0
+def test_the_law_goes_on_as_the_curve_did_and_its_interval_grows_with_the_distance() -> None:
+    sizes = np.array([30.0, 45, 60, 85, 120, 170])
+    rng = np.random.default_rng(0)
+    noise = 0.002 * rng.normal(size=(10, len(sizes)))
+    law = Law(sizes, 0.3 + 1.0 * sizes**-0.5 + noise, 240, root=False)
+    near, far = law.change(240, 60), law.change(240, 480)
+    assert far[0] == pytest.approx(720**-0.5 - 240**-0.5, abs=0.01)
+    assert far[0] < near[0] < 0
+    assert far[1][1] - far[1][0] > near[1][1] - near[1][0] > 0
+
+
+def test_the_luck_of_the_votes_that_come_is_in_the_interval_however_many_orders_there_are() -> None:
+    """Increments of known variance: half the interval is no smaller than what they alone make."""
+    sizes = np.array([50.0, 70, 100, 140])
+    rng = np.random.default_rng(1)
+    steps = rng.normal(size=(400, 3)) * 0.2 * np.sqrt(1 / sizes[:-1] - 1 / sizes[1:])
+    figures = 0.6 - np.concatenate([np.zeros((400, 1)), np.cumsum(steps, axis=1)], axis=1)
+    _, (low, high) = Law(sizes, figures, 200, root=False).change(200, 200)
+    alone = 1.96 * 0.2 * np.sqrt(1 / 200 - 1 / 400)
+    assert (high - low) / 2 > 0.95 * alone
+
+
+def test_the_one_head_on_all_pairs_does_not_bend_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lucky last fit, which every order shares, would pass for a gain that is certain."""
+    pairs, features = make(120, signal=3.0)
+    test = make(100, 3.0, seed=1)
+    honest = learning_curve(pairs, features, Recipe("mean"), test)["gains"]
+    fit = module._fit_and_judge
+
+    def lucky(*arguments):
+        wrong, loss = fit(*arguments)
+        return (wrong * 0, loss * 0.5) if arguments[-1] == len(pairs) else (wrong, loss)
+
+    monkeypatch.setattr(module, "_fit_and_judge", lucky)
+    assert learning_curve(pairs, features, Recipe("mean"), test)["gains"] == honest
+
+
+def test_the_point_of_all_pairs_has_an_interval_of_the_draw_too() -> None:
+    pairs, features = make(200, signal=2.0)
+    large = learning_curve(pairs, features, Recipe("mean"), make(4000, 2.0, seed=1))["points"][-1]
+    low, high = large["accuracy_ci"]
+    of_tests_alone = 2 * 1.96 * np.sqrt(large["accuracy"] * (1 - large["accuracy"]) / 4000)
+    assert high - low > 1.3 * of_tests_alone
+
+
+def test_nothing_is_said_beyond_what_was_tested() -> None:
+    pairs, features = make(60, signal=2.0)
+    gains = learning_curve(pairs, features, Recipe("mean"), make(80, 2.0, seed=1))["gains"]
+    assert [gain["more"] for gain in gains] == [50, 100]
+    asked = learning_curve(pairs, features, Recipe("mean"), make(80, 2.0, seed=1), more=(60,))
+    assert [gain["more"] for gain in asked["gains"]] == [60]

@@ -259,7 +259,7 @@ def test_only_a_run_that_made_a_head_is_reproduced(here: Workspace) -> None:
 def test_the_learning_curve_is_stored_and_says_what_more_votes_bring(
     here: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rm_core.learning_curve.NUM_ORDERS", 2)
+    monkeypatch.setattr("rm_core.learning_curve.NUM_ORDERS", 4)
     monkeypatch.setattr("rm_core.learning_curve.NUM_BOOTSTRAP", 40)
     assert detail(here, 1)["more_votes"] is None
     here.run_here(curve_job.request(here.database, 1, actor="mara"))
@@ -267,9 +267,20 @@ def test_the_learning_curve_is_stored_and_says_what_more_votes_bring(
     curve = shown["learning_curve"]
     assert curve["test"] == "heldout"
     assert curve["pairs"] == shown["figures"]["num_train_pairs"]
-    assert shown["more_votes"].startswith("200 more judged pairs would bring about ")
+    assert shown["more_votes"]["200"].startswith("200 more judged pairs would bring about ")
     with pytest.raises(NotFound, match="55"):
         curve_job.request(here.database, 55)
+
+
+def test_a_bound_next_to_zero_gets_the_decimals_that_tell_it_from_zero() -> None:
+    def said(points: float, low: float, high: float) -> str:
+        gain = {"more": 200, "accuracy": points / 100, "accuracy_ci": [low / 100, high / 100]}
+        return curve_job.in_words({"gains": [gain]}, 200)
+
+    assert "+1.4 points of accuracy (95 %: +0.3 to +2.9), if" in said(1.4, 0.3, 2.9)
+    assert "+1.02 points of accuracy (95 %: −0.03 to +2.10): so far" in said(1.02, -0.03, 2.1)
+    assert "(95 %: +0.004 to +2.100), if" in said(1.02, 0.004, 2.1)
+    assert "(95 %: −1.2 to +3.4): so far" in said(0.0, -1.2, 3.4)
 
 
 # --- the rule --------------------------------------------------------------------------------
