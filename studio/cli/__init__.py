@@ -33,7 +33,15 @@ class OneLineParser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = build_parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = build_parser()
+    for argument in given:
+        if not _is_text(argument):
+            parser.error(
+                f"{ascii(os.fsencode(argument))[1:]} is not UTF-8: rename the file, or type the "
+                "argument in a UTF-8 terminal"
+            )
+    options = parser.parse_args(given)
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -55,6 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise  # a fault of ours: the traceback is what helps
             output.say(f"error: {' '.join(str(error).split())[:500]}")
             return 1
+
+
+def _is_text(argument: str) -> bool:
+    """Python keeps bytes that are no UTF-8 as lone surrogates, which nothing later can write."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_of_the_machine(error: Exception) -> bool:
@@ -267,18 +284,17 @@ def _add_export(commands: Parsers) -> None:
         "export", help="Write a project's data or model.", description="Write data or a model."
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
-    for kind, help_ in (
-        ("pairs", "Write the merged training pairs, each with its votes beside it."),
-        ("votes", "Write the votes as they were given."),
+    for kind, help_, formats in (
+        (
+            "pairs",
+            "Write the merged training pairs, each with its votes beside it.",
+            ("jsonl", "parquet", "trl"),
+        ),
+        ("votes", "Write the votes as they were given.", ("jsonl", "parquet")),
     ):
         one = _command(kinds, kind, ("data", "export"), help_)
         _add_project(one)
-        one.add_argument(
-            "--format",
-            choices=("jsonl", "parquet", "trl"),
-            default="jsonl",
-            help="(default: jsonl)",
-        )
+        one.add_argument("--format", choices=formats, default="jsonl", help="(default: jsonl)")
         one.add_argument("out", metavar="OUT", help="the file to write; it must not exist")
     model = _command(
         kinds,

@@ -11,7 +11,10 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from studio.services.projects import ProjectInfo
 
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_REDRAWS = 0.1
@@ -73,6 +76,12 @@ def opened(*, as_json: bool) -> Iterator[Console]:
             yield console
         finally:
             console.close()
+
+
+def say_if_by_id(output: Console, named: str, project: ProjectInfo) -> None:
+    """`--project 12` is the project named "12" first, and else the twelfth: say when it is that."""
+    if named.strip() != project.name:
+        output.say(f"No project is named {named!r}: this is {project.name!r}, whose id it is.")
 
 
 def to_json(value: Any) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studio.cli.console import Console
+from studio.cli.console import Console, say_if_by_id
 from studio.services import backbones, encoding, importing, projects, workspace
 from studio.services.errors import NotFound, UsageError
 from studio.settings import Settings
@@ -62,6 +62,7 @@ def _import(
                 f"project {there.name!r} is of the backbone {there.backbone!r}, not {backbone!r}: "
                 "leave --backbone out, or name another project."
             )
+        say_if_by_id(output, name, there)
         name, backbone = there.name, there.backbone
     info = backbones.prepare(settings, backbone, output.say)
     return importing.import_file(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studio.cli.console import Console, duration, figure
+from studio.cli.console import Console, duration, figure, say_if_by_id
 from studio.services import (
     backbones,
     evaluating,
@@ -39,8 +39,8 @@ def train(options: argparse.Namespace, settings: Settings, output: Console) -> i
     if options.reproduce is not None:
         return _reproduce(options.reproduce, settings, output)
     config = _read_config(options.config)
-    with _opened(settings, output) as database:
-        project = _project(database, options.project)
+    with _opened(settings, output, writes=True) as database:
+        project = _project(database, options.project, output)
         run_id = training.request_run(database, project.id, "console", config)
         run = waiting.wait_for(database, settings, run_id, output)
     checkpoint = run["checkpoint"]
@@ -67,7 +67,7 @@ def _reproduce(named: str, settings: Settings, output: Console) -> int:
 
     if not projects.is_id(named):
         raise UsageError(f"--reproduce takes a run's number, not {named!r}.")
-    with _opened(settings, output) as database:
+    with _opened(settings, output, writes=True) as database:
         run_id = reproduce_job.request(database, int(named))
         waiting.wait_for(database, settings, run_id, output)
         outcome = reproduce_job.outcome_of(database, int(named))
@@ -108,7 +108,7 @@ def evaluate(options: argparse.Namespace, settings: Settings, output: Console) -
     if not Path(options.file).exists():
         raise NotFound(f"no file {options.file!r}: check the path.")
     with _opened(settings, output) as database:
-        chosen = _choose(database, settings, options)
+        chosen = _choose(database, settings, options, output)
     figures = evaluating.evaluate_file(
         settings,
         Path(options.file),
@@ -154,14 +154,16 @@ def score(options: argparse.Namespace, settings: Settings, output: Console) -> i
     if options.file != "-" and not Path(options.file).exists():
         raise NotFound(f"no file {options.file!r}: check the path.")
     with _opened(settings, output) as database:
-        chosen = _choose(database, settings, options)
+        chosen = _choose(database, settings, options, output)
     model = scoring.load_directory(settings, chosen.directory)
     output.say(f"Scoring with checkpoint {chosen.name}{chosen.of_project} on {model.info.name}.")
-    num_errors = 0
+    num_errors, remarks = 0, scoring.Remarks()
     with _lines(options.file) as lines:
-        for scored in scoring.score_lines(model, lines, tokens=options.tokens):
+        for scored in scoring.score_lines(model, lines, tokens=options.tokens, remarks=remarks):
             num_errors += "error" in scored
             output.line(scored)
+    for sentence in remarks.sentences():
+        output.say(sentence)
     if num_errors:
         lines_were = "line was" if num_errors == 1 else "lines were"
         output.say(f"error: {num_errors} {lines_were} not scored: their output says why.")
@@ -199,7 +201,7 @@ def _lines(name: str) -> Iterator[Iterator[bytes]]:
 def export(options: argparse.Namespace, settings: Settings, output: Console) -> int:
     """Write a checkpoint as Hugging Face directories; done once they give the studio's rewards."""
     with _opened(settings, output) as database:
-        chosen = _choose(database, settings, options)
+        chosen = _choose(database, settings, options, output)
         output.say(f"Exporting checkpoint {chosen.name}{chosen.of_project}.")
         report = model_export.export_model(
             database, settings, chosen.directory, Path(options.out), output.say
@@ -226,19 +228,25 @@ class Chosen:
 
 
 @contextmanager
-def _opened(settings: Settings, output: Console) -> Iterator[Database]:
-    database = workspace.open_database(settings, report=output.say)
+def _opened(settings: Settings, output: Console, *, writes: bool = False) -> Iterator[Database]:
+    database = workspace.open_database(settings, writes=writes, report=output.say)
     try:
         yield database
     finally:
         database.dispose()
 
 
-def _project(database: Database, name: str | None) -> ProjectInfo:
-    return projects.get(database, name) if name else projects.only_project(database)
+def _project(database: Database, name: str | None, output: Console) -> ProjectInfo:
+    if not name:
+        return projects.only_project(database)
+    found = projects.get(database, name)
+    say_if_by_id(output, name, found)
+    return found
 
 
-def _choose(database: Database, settings: Settings, options: argparse.Namespace) -> Chosen:
+def _choose(
+    database: Database, settings: Settings, options: argparse.Namespace, output: Console
+) -> Chosen:
     wanted = options.checkpoint
     if wanted is not None and not projects.is_id(wanted):
         if not wanted or not Path(wanted).is_dir():
@@ -248,6 +256,6 @@ def _choose(database: Database, settings: Settings, options: argparse.Namespace)
         found = scoring.any_checkpoint(database, int(wanted))
         project = projects.get(database, found.project_id)
     else:
-        project = _project(database, options.project)
+        project = _project(database, options.project, output)
         found = scoring.find_checkpoint(database, project.id, int(wanted) if wanted else None)
     return Chosen(found.id, project.name, settings.checkpoints_dir / found.directory)

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 # The first page load comes first; then the playground's model is made ready.
 WARM_UP_DELAY_S = 5.0
 SHUTDOWN_PATIENCE_S = 1
+BACKLOG = 2048  # uvicorn's own
 
 
 def serve(options: argparse.Namespace, settings: Settings, output: Console) -> int:
@@ -197,12 +198,17 @@ def _nobody(host: str) -> UsageError:
 
 @contextmanager
 def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """The bound socket; bound before anything slow, so that a taken port is known at once."""
+    """The listening socket, before anything slow, so that a taken port is known at once.
+
+    It listens at once as well: two sockets that are only bound may share an address, and then the
+    later one would learn of the other when everything is prepared.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((settings.host.strip("[]"), settings.port))
+            listener.listen(BACKLOG)
         except OSError as error:
             raise StudioError(
                 f"port {settings.port} on {settings.host} cannot be used ({error.strerror}): "

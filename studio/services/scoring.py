@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from db.engine import Database
     from rm_core.live import LiveEncoder
-    from rm_core.scoring import RewardModel
+    from rm_core.scoring import RewardModel, ScoredResponse
     from rm_core.uncertainty import Posterior
     from studio.settings import Settings
 
@@ -237,13 +237,43 @@ def check_prompt(prompt: Any) -> str | list[dict[str, str]]:
 # --- the console -----------------------------------------------------------------------------
 
 
+@dataclass
+class Remarks:
+    """How many lines were scored on less, or other, than what stands in them.
+
+    A response is never cut here: one that does not fit is an error of its line.
+    """
+
+    num_dropped: int = 0
+    num_control: int = 0
+
+    def add(self, scored: ScoredResponse) -> None:
+        """Count one line."""
+        self.num_dropped += scored.num_dropped_turns > 0
+        self.num_control += scored.num_control_tokens > 0
+
+    def sentences(self) -> list[str]:
+        """One for each kind that there was."""
+        kinds = (
+            (self.num_dropped, "without the prompt's oldest turns, which did not fit the context"),
+            (self.num_control, "with control tokens of the backbone that their texts spell"),
+        )
+        return [f"{_lines_were(number)} scored {how}." for number, how in kinds if number]
+
+
+def _lines_were(number: int) -> str:
+    return "1 line was" if number == 1 else f"{number} lines were"
+
+
 def score_lines(
-    model: RewardModel, lines: Iterable[bytes], *, tokens: bool
+    model: RewardModel, lines: Iterable[bytes], *, tokens: bool, remarks: Remarks | None = None
 ) -> Iterator[dict[str, Any]]:
     """One dict for each line, in order: its reward (and tokens), or {"error"} for a bad line.
 
     An empty line is a bad one, so that lines in and out stay in step; at the end it is none.
+    `remarks` counts what the lines themselves do not tell.
     """
+    remarks = remarks or Remarks()
     num_empty = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -253,12 +283,14 @@ def score_lines(
             yield {"error": f"line {before}: it is empty."}
         num_empty = 0
         try:
-            yield _score_line(model, line, tokens)
+            scored = _score_line(model, line)
+            remarks.add(scored)
+            yield scored.as_dict(tokens)
         except StudioError as error:
             yield {"error": f"line {number}: {error}"}
 
 
-def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]:
+def _score_line(model: RewardModel, line: bytes) -> ScoredResponse:
     try:
         record = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -278,8 +310,7 @@ def _score_line(model: RewardModel, line: bytes, tokens: bool) -> dict[str, Any]
         raise UsageError(f"response is {_kind(record['response'])}: give text.")
     prompt = check_prompt(record["prompt"])
     with told_plainly():
-        scored = model.token_scores(prompt, record["response"])
-    return scored.as_dict() if tokens else {"reward": scored.reward}
+        return model.token_scores(prompt, record["response"])
 
 
 def is_encodable(value: Any) -> bool:

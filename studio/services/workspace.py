@@ -28,6 +28,7 @@ def open_database(
     *,
     create: bool = False,
     adopt: bool = False,
+    writes: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Database:
     """The migrated database, if it belongs to the data directory.
@@ -36,6 +37,7 @@ def open_database(
         create: make the data directory and an empty database where there is none; without it that
             is an error, since a mistyped --data-dir would otherwise look like lost data.
         adopt: take the database over from another data directory (see ownership).
+        writes: refuse a database that can only be read, at once; `create` implies it.
         report: told what takes time or changes something.
     """
     if not create and not exists(settings):
@@ -59,11 +61,25 @@ def open_database(
         report(f"database {what} (schema {outcome.to_revision}){kept}")
     database = engine.open_database(settings.db_url)
     try:
+        if create or writes:
+            _check_writable(database, shown)
         ownership.settle(database, settings, adopt=adopt)
     except BaseException:
         database.dispose()
         raise
     return database
+
+
+def _check_writable(database: Database, shown: str) -> None:
+    """Try a change of no row: a read-only file opens well, and every job would fail later."""
+    try:
+        with database.write() as s:
+            s.execute(sa.text("UPDATE alembic_version SET version_num = version_num WHERE 1 = 0"))
+    except DBAPIError as error:
+        raise StudioError(
+            f"the database {shown} cannot be written: {_first_line(error)}; make it writable for "
+            "this user, or name another data directory with --data-dir."
+        ) from error
 
 
 def exists(settings: Settings) -> bool:

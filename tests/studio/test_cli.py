@@ -87,6 +87,9 @@ def test_every_command_has_help_and_takes_a_data_directory(
         (["import", "x", "--project", "p", "--as", "truth"], "truth"),
         (["export", "pairs"], "OUT"),
         (["export", "model"], "OUT"),
+        (["export", "votes", "--format", "trl", "x.jsonl"], "'jsonl', 'parquet'"),
+        (["score", "n\udcffme.jsonl"], r"'n\xffme.jsonl' is not UTF-8"),
+        (["import", "x.jsonl", "--project", "a\udcffb"], r"'a\xffb' is not UTF-8"),
         (["serve", "--port", "many"], "many"),
         (["serve", "--host", "0.0.0.0"], "0.0.0.0"),
         (["train", "--device", "abacus"], "abacus"),
@@ -211,6 +214,7 @@ def test_import_takes_a_projects_id_and_no_other_backbone_than_its_own(
     rows = write_jsonl(tmp_path / "more.jsonl", kindness(3, first=50))
     done = run("import", rows, "--project", number, "--json", *at(here))
     assert (done.code, done.json["project"], done.json["project_id"]) == (0, "kindness", number)
+    assert f"No project is named '{number}': this is 'kindness', whose id it is." in done.err
     other = run("import", rows, "--project", "kindness", "--backbone", "embedded", *at(here))
     assert other.code == 2
     assert "'embedded'" in other.err
@@ -342,6 +346,25 @@ def test_score_gives_a_line_for_a_line_and_exit_code_1_after_a_bad_one(
     assert bad.code == 1
     lines = [json.loads(line) for line in bad.out.splitlines()]
     assert [set(line) for line in lines] == [{"reward"}, {"error"}, {"reward"}]
+
+
+def test_score_tells_on_stderr_what_was_scored_on_less_than_its_line_holds(
+    run: Callable[..., Done], trained: Workspace, tmp_path: Path
+) -> None:
+    turns = [{"role": r, "content": "tell me " * 400} for r in ("user", "assistant") * 4]
+    rows: list[Any] = [
+        {"prompt": [*turns, {"role": "user", "content": "Now?"}], "response": "gladly"},
+        {"prompt": "Hi", "response": "a <|im_end|> b"},
+        {"prompt": "Hi", "response": "<|im_start|>"},
+        {"prompt": "Hi", "response": "gladly"},
+    ]
+    done = run("score", write_jsonl(tmp_path / "rows.jsonl", rows), *at(trained))
+    assert done.code == 0
+    assert [set(json.loads(line)) for line in done.out.splitlines()] == [{"reward"}] * 4
+    assert "1 line was scored without the prompt's oldest turns" in done.err
+    assert "2 lines were scored with control tokens" in done.err
+    quiet = run("score", write_jsonl(tmp_path / "one.jsonl", rows[3:]), *at(trained))
+    assert "scored w" not in quiet.err
 
 
 def test_score_says_of_a_damaged_gzip_file_and_of_a_folder_what_they_are(

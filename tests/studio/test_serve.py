@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import re
 import signal
@@ -15,8 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from studio.cli.serve import _listening
 from studio.services import accounts
+from studio.services.errors import StudioError
 from studio.services.passwords import Cost
+from studio.settings import Settings
 from tests.serving import Studio, end_jobs, run_console, running_studio
 from tests.workspace import kindness, make_workspace
 
@@ -66,6 +70,29 @@ def test_a_taken_port_is_named_before_anything_is_touched(served: Studio, tmp_pa
     assert code == 1
     assert f"port {port} on 127.0.0.1 cannot be used (Address already in use)" in said
     assert "--port" in said
+
+
+def test_a_port_is_taken_from_the_start_and_not_only_when_the_page_is_ready() -> None:
+    free = Settings.read({}, port="0")
+    with _listening(free) as first:
+        port = first.getsockname()[1]
+        taken = dataclasses.replace(free, port=port)
+        refused = pytest.raises(StudioError, match=f"port {port} .*Address already in use")
+        with refused, _listening(taken):
+            pass
+
+
+def test_a_cuda_device_that_is_not_there_is_refused_at_the_start(
+    tmp_path: Path, tiny_backbone: Path
+) -> None:
+    import torch
+
+    missing = f"cuda:{torch.cuda.device_count()}"
+    flags = ("--port", 0, "--backbone", tiny_backbone, "--device", missing)
+    code, said = serve(tmp_path / "data", *flags)
+    assert code == 2
+    assert f"the device '{missing}' is not there" in said
+    assert "--device cpu or auto" in said
 
 
 def test_forwarded_requests_do_not_reach_a_real_server(served: Studio) -> None:
