@@ -130,7 +130,10 @@ def set_paused(database: Database, project_id: int, lead: str, pair_id: int, pau
         status = "paused" if paused else "open"
         if pair.status != status:
             votes.set_pair_status(s, pair_id, status)
-            audit.record(s, lead, "pause" if paused else "reopen", "pair", pair_id)
+        elif not paused:
+            return  # it is open already
+        # That a flagged pair stays paused is a decision too, and somebody's.
+        audit.record(s, lead, "pause" if paused else "reopen", "pair", pair_id)
 
 
 def list_flagged(database: Database, project_id: int) -> list[dict[str, Any]]:

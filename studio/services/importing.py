@@ -209,7 +209,8 @@ def _check_outcome(outcome: ImportReport) -> None:
         number, why = outcome.refused[0]
         raise StudioError(
             f"{outcome.file!r}: all {outcome.rows} rows are refused, nothing was imported; "
-            f"row {number}: {why}"
+            f"row {number}: {why}. docs/engineer.md shows the forms of a row; columns of other "
+            "names are mapped on the page or with --column FIELD=COLUMN."
         )
 
 

@@ -215,7 +215,8 @@ def test_a_wrong_adjudication_says_what_is_wrong(
 def test_flagged_pairs_are_listed_with_their_reason_and_reopened(database: Database) -> None:
     project_id, ids = _judged(database, 3)
     give(database, project_id, ids[1], "shy", "flag", comment="this is somebody's address")
-    adjudication.set_paused(database, project_id, "mara", ids[1], True)
+    for lead in ("mara", "lea"):
+        adjudication.set_paused(database, project_id, lead, ids[1], True)
     (listed,) = adjudication.list_flagged(database, project_id)
     assert (listed["pair_id"], listed["is_paused"], listed["annotator"]) == (ids[1], True, "shy")
     assert listed["comment"] == "this is somebody's address"
@@ -224,8 +225,9 @@ def test_flagged_pairs_are_listed_with_their_reason_and_reopened(database: Datab
     (listed,) = adjudication.list_flagged(database, project_id)
     assert not listed["is_paused"]
     with database.read() as s:
-        events = s.scalars(select(AuditEvent.action).order_by(AuditEvent.id)).all()
-    assert [each for each in events if each in ("pause", "reopen")] == ["pause", "reopen"]
+        events = s.execute(select(AuditEvent.actor, AuditEvent.action).order_by(AuditEvent.id))
+        decided = [tuple(each) for each in events if each.action in ("pause", "reopen")]
+    assert decided == [("mara", "pause"), ("lea", "pause"), ("mara", "reopen")]
     assert adjudication.first_words(database, project_id, [ids[1]]) == {ids[1]: "prompt 1"}
 
 
