@@ -39,6 +39,15 @@ function parsed(value) {
   return value ? JSON.parse(value) : null;
 }
 
+// Hands something made in the browser to the person as a file.
+function saveFile(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 // Errors come as sentences, some without their capital or full stop.
 function sentence(text) {
   const trimmed = text.trim().replace(/[.!?]$/, "");

@@ -8,14 +8,6 @@ const FRAME = { pad: 24, gap: 26, column: 620, legend: 150 };
 const CANVAS = { side: 16000, area: 120_000_000 }; // what browsers take
 const IS_RTL = /^[^\p{L}]*(?=\p{L})[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-function saved(blob, name) {
-  const link = h("a", { href: URL.createObjectURL(blob), download: name });
-  element.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-}
-
 // ---- where everything goes ---------------------------------------------------------------------
 
 // The map's text in its full height, out of sight; `remove` takes it away again.
@@ -249,7 +241,7 @@ function asData() {
 
 async function exportAs(format) {
   const name = `reward-heatmap-${view.data.checkpoint.id}${maps[0].minus ? `-minus-${maps[0].minus.checkpoint.id}` : ""}.${format}`;
-  if (format === "json") saved(new Blob([asData()], { type: "application/json" }), name);
-  else if (format === "svg") saved(new Blob([asSvg(pictureOf())], { type: "image/svg+xml" }), name);
-  else saved(await asPng(pictureOf()), name);
+  if (format === "json") saveFile(new Blob([asData()], { type: "application/json" }), name);
+  else if (format === "svg") saveFile(new Blob([asSvg(pictureOf())], { type: "image/svg+xml" }), name);
+  else saveFile(await asPng(pictureOf()), name);
 }

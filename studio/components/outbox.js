@@ -56,15 +56,27 @@ async function request(url, body, scope) {
   }
 }
 
+// Keys of what this person could not send to this project of another database (an earlier one that a
+// backup has replaced, say): only there its numbers mean what they meant.
+function keysElsewhere(name, scope) {
+  const [project, moment, ...owner] = scope.split("/");
+  const start = `reward-studio/${name}/${project}/`;
+  const end = `/${owner.join("/")}/`;
+  return Object.keys(localStorage).filter((key) =>
+    key.startsWith(start) && !key.startsWith(`${start}${moment}/`) && key.slice(key.indexOf("/", start.length)).startsWith(end));
+}
+
 // Unsent entries {created, attempts, kind, vote}, one localStorage entry each, so that two tabs
 // never overwrite each other. `kind` is the route: vote, edit or revise.
 class Outbox {
   constructor(name, scope) {
     this.prefix = `reward-studio/${name}/${scope}/`;
     this.memory = new Map();
+    this.elsewhere = [];
     this.isDurable = true;
     try {
       const keys = Object.keys(localStorage).filter((key) => key.startsWith(this.prefix));
+      this.elsewhere = keysElsewhere(name, scope);
       for (const key of keys) {
         const entry = JSON.parse(localStorage.getItem(key));
         this.memory.set(entry.vote.vote_id, { ...entry, attempts: 1 });
@@ -95,6 +107,14 @@ class Outbox {
   }
   entries() {
     return [...this.memory.values()].sort((a, b) => a.created - b.created);
+  }
+  // What waits for another database, to be kept in a file.
+  textElsewhere() {
+    return JSON.stringify(this.elsewhere.map((key) => JSON.parse(localStorage.getItem(key))), null, 1);
+  }
+  forgetElsewhere() {
+    for (const key of this.elsewhere) localStorage.removeItem(key);
+    this.elsewhere = [];
   }
   waiting() {
     return this.entries().filter((entry) => !entry.refused);

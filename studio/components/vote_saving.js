@@ -56,6 +56,12 @@ function showSaving() {
     setSaveState("saved", [
       h("span", { class: "rs-said" }, "Saved", h("span", { class: "rs-wide" }, `: ${savedSentence(lastSaved)}`)), revealed(lastSaved),
     ].filter(Boolean));
+  } else if (queue.outbox.elsewhere.length) {
+    const { outbox } = queue;
+    setSaveState("waiting",
+      [`${plural(outbox.elsewhere.length, "vote", "votes")} of yours could not be sent to another state of the studio's data (before a backup came back, perhaps). Kept in this browser.`],
+      link("Save as a file", () => saveFile(new Blob([outbox.textElsewhere()], { type: "application/json" }), "unsent-votes.json"), "small"),
+      link("Discard", () => { outbox.forgetElsewhere(); showSaving(); }, "small"));
   } else {
     setSaveState("idle", ["Every verdict is saved as you give it"]);
   }

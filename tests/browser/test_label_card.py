@@ -6,7 +6,9 @@ before it is, nothing that was judged is lost or counted twice.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -314,6 +316,34 @@ def test_votes_wait_while_somebody_else_is_signed_in(label: Label, complaints: C
     label.open()
     label.wait_for_votes(1)
     assert label.fake.scopes == {SCOPE}
+
+
+def test_votes_for_another_database_are_counted_and_can_be_kept_as_a_file(
+    label: Label, tmp_path: Path
+) -> None:
+    project, moment, owner = SCOPE.split("/")
+    label.open().shows(1)
+    label.page.evaluate(
+        "keys => keys.forEach((key, i) => localStorage.setItem(key, JSON.stringify({"
+        "created: i, attempts: 1, kind: 'vote', vote: {vote_id: `v${i}`, pair_id: 7}})))",
+        [
+            f"reward-studio/vote/{project}/20250102T030405000678/{owner}/v0",
+            f"reward-studio/vote/{project}/20250102T030405000678/Bo/v1",
+            f"reward-studio/vote/{int(project) + 1}/{moment}/{owner}/v2",
+        ],
+    )
+    label.open().shows(1)
+    line = label.page.locator(SAVE)
+    expect(line).to_contain_text("1 vote of yours could not be sent to another state")
+    with label.page.expect_download() as saving:
+        label.page.get_by_role("button", name="Save as a file").click()
+    saving.value.save_as(tmp_path / "votes.json")
+    (entry,) = json.loads((tmp_path / "votes.json").read_text())
+    assert entry["vote"] == {"vote_id": "v0", "pair_id": 7}
+    label.page.get_by_role("button", name="Discard").click()
+    expect(line).to_contain_text("Every verdict is saved as you give it")
+    assert label.kept("vote") == 2  # Bo's and those of the other project
+    assert not label.given()
 
 
 def test_a_vote_says_what_was_shown_and_under_which_guidelines(
