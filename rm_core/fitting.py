@@ -99,6 +99,11 @@ class Recipe:
     margin_scale: float = 1.0
     length_column: bool = False
 
+    @property
+    def rows_a_pair(self) -> int:
+        """How many rows of the problem a pair has at most."""
+        return 1 if self.objective == "outcome" else self.max_token_positions
+
 
 @dataclass(frozen=True)
 class Candidate:

@@ -7,6 +7,11 @@
   H^-1 = I/ridge - FᵀF with F [n, d].
 
 It preconditions the solver, gives leverages for leaving prompts out, and is the posterior.
+
+Along a path of penalties, where there are no more rows than features, nothing as large as [n, d] is
+made for each of them (`RowsInverse`): K = X Xᵀ stays the same, and
+
+    H^-1 = (I - Xᵀ S A^-1 S X) / ridge        with S = C^½, A = S K S + ridge I [n, n].
 """
 
 from __future__ import annotations
@@ -79,6 +84,62 @@ class Inverse:
             return part
         whole = np.einsum("ij,ij->i", x, x).astype(np.float64)
         return np.maximum(self.isotropic * whole - part, 0.0)
+
+
+@dataclass(frozen=True)
+class RowsInverse:
+    """H^-1 between the rows that it was made from.
+
+    Attributes:
+        rows: float32 [n, d], X.
+        root: float [n], S.
+        factor: float32 or float64 [n, n], the inverse of A's Cholesky factor.
+        ridge: in H.
+    """
+
+    rows: np.ndarray
+    root: np.ndarray
+    factor: np.ndarray
+    ridge: float
+
+    @classmethod
+    def of(
+        cls, rows: np.ndarray, kernel: np.ndarray, curvature: np.ndarray, ridge: float
+    ) -> RowsInverse:
+        """From X float32 [n, d], K float32 [n, n] and curvatures float64 [n], all positive."""
+        import numpy as np
+
+        root = np.sqrt(curvature).astype(np.float32)
+        inner = kernel * root
+        inner *= root[:, None]
+        inner[np.diag_indices(len(inner))] += ridge
+        factor = dense_inverse(inner, ridge).factor
+        return cls(rows, root, factor, ridge)
+
+    def solve(self, vector: np.ndarray) -> np.ndarray:
+        """H^-1 v, float64 [d]."""
+        import numpy as np
+
+        image = self.factor @ (self.root * (self.rows @ vector.astype(np.float32)))
+        back = (self.root * (self.factor.T @ image)).astype(np.float32) @ self.rows
+        return (vector - back.astype(np.float64)) / self.ridge
+
+    def within(self, members: np.ndarray) -> np.ndarray:
+        """X_g H^-1 X_gᵀ of stacks of rows int64 [G, m]: float64 [G, m, m].
+
+        S X H^-1 Xᵀ S = I - ridge A^-1.
+        """
+        import numpy as np
+
+        root = self.root.astype(np.float64)[members]  # [G, m]
+        if members.shape[1] == 1:
+            squares = np.einsum("ij,ij->j", self.factor, self.factor).astype(np.float64)
+            inner = squares[members][:, :, None]
+        else:
+            parts = self.factor.T[members]  # [G, m, n]
+            inner = (parts @ parts.swapaxes(-1, -2)).astype(np.float64)
+        own = np.eye(members.shape[1]) - self.ridge * inner
+        return own / root[:, :, None] / root[:, None, :]
 
 
 def prefers_low_rank(num_rows: int, width: int) -> bool:

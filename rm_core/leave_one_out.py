@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from rm_core.hessian import Inverse
+from rm_core.hessian import Inverse, RowsInverse
 from rm_core.solver import Optimum, Problem, Rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def left_out_logits(
     problem: Problem,
     at: Optimum,
     penalty: float,
-    inverse: Inverse | None = None,
+    inverse: Inverse | RowsInverse | None = None,
     groups: np.ndarray | None = None,
 ) -> np.ndarray:
     """Approximate leave-one-prompt-out logits of the scored rows, float64 [N].
@@ -47,6 +47,10 @@ def left_out_logits(
     residual = problem.residual(at)
     left_out = scored.features @ at.theta
     for members, judged in _blocks(rows.group, scored.group, groups):
+        if isinstance(inverse, RowsInverse):
+            leverage = inverse.within(members)
+            left_out[judged] += _moved(leverage, leverage, curvature[members], residual[members])
+            continue
         own, theirs = _features(problem, rows, members, inverse), None
         if scored is not rows:
             theirs = _features(problem, scored, judged, inverse)
@@ -83,7 +87,16 @@ def _without(
         return leverage * residual / np.maximum(1 - curvature * leverage, 1e-6)
     leverage = inverse.inner(x, image, x, image)  # [G, m, m]
     towards = leverage if theirs is own else inverse.inner(*theirs, x, image)
-    lhs = np.eye(x.shape[1]) - curvature[:, :, None] * leverage
+    return _moved(leverage, towards, curvature, residual)
+
+
+def _moved(
+    leverage: np.ndarray, towards: np.ndarray, curvature: np.ndarray, residual: np.ndarray
+) -> np.ndarray:
+    """[G, s] from leverages Z H^-1 Zᵀ [G, m, m] and X H^-1 Zᵀ [G, s, m]."""
+    import numpy as np
+
+    lhs = np.eye(leverage.shape[1]) - curvature[:, :, None] * leverage
     return (towards @ np.linalg.solve(lhs, residual[:, :, None]))[:, :, 0]
 
 
@@ -185,7 +198,7 @@ class _Walk:
         # Of many rows one Gram matrix is taken, which shows which penalty is the better one.
         self.is_exact = len(problem.rows.target) < 2 * _PATH_ROWS
         self.losses: dict[int, float] = {}
-        self.visited: dict[int, tuple[Optimum, Inverse, np.ndarray]] = {}
+        self.visited: dict[int, tuple[Optimum, Inverse | RowsInverse, np.ndarray]] = {}
 
     def nearest(self, penalty: float) -> int:
         """The index of the penalty nearest to this one, tried."""
@@ -202,10 +215,12 @@ class _Walk:
             self._try(index, *self.visited[than][:2])
         return self.losses[index] < self.losses[than]
 
-    def _try(self, index: int, start: Optimum, near: Inverse | None) -> None:
+    def _try(self, index: int, start: Optimum, near: Inverse | RowsInverse | None) -> None:
         problem, penalty = self._problem, self.penalties[index]
+        ridge = penalty * problem.num
+        near = near or problem.path_inverse(start, ridge, exact=False)
         at = problem.solve(penalty, start, tolerance=_PATH_TOLERANCE, inverse=near)
-        inverse = problem.inverse(at, penalty * problem.num, exact=self.is_exact)
+        inverse = problem.path_inverse(at, ridge, exact=self.is_exact)
         logits = left_out_logits(problem, at, penalty, inverse, self.groups)
         self.losses[index] = left_out_loss(problem, logits, at, self._sampled)
         self.visited[index] = (at, inverse, logits)

@@ -22,7 +22,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rm_core.errors import TrainingDataError
-from rm_core.hessian import Inverse, dense_inverse, low_rank_inverse, prefers_low_rank
+from rm_core.hessian import (
+    Inverse,
+    RowsInverse,
+    dense_inverse,
+    low_rank_inverse,
+    prefers_low_rank,
+)
 from rm_core.links import Half, Link, sigmoid
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
 CALIBRATION_SPREAD = 0.5  # of log c, see calibration_scale
 GRADIENT_TOLERANCE = 1e-9  # of the gradient at zero
 _MAX_ROUNDS, _MAX_STEPS, _MEMORY = 25, 20, 10
+_MIN_CURVATURE = 1e-6  # of the largest: RowsInverse divides by each
 _PASS_ELEMENTS = 1 << 21  # rows are passed over in parts that stay in the processor's cache
 
 OnStep = Callable[[int, "Optimum"], None]
@@ -123,6 +130,11 @@ class Problem:
         return weighted.T @ weighted
 
     @cached_property
+    def _kernel(self) -> np.ndarray:
+        """XXᵀ, float32 [n, n]."""
+        return self.single @ self.single.T
+
+    @cached_property
     def _slope_at_zero(self) -> float:
         """The gradient's norm at zero, where no penalty has a part in it."""
         import numpy as np
@@ -191,13 +203,22 @@ class Problem:
         hessian[np.diag_indices(len(hessian))] += ridge
         return dense_inverse(hessian, ridge)
 
+    def path_inverse(self, at: Optimum, ridge: float, exact: bool) -> Inverse | RowsInverse:
+        """The same in the form that is cheapest for many penalties, and for leaving rows out."""
+        curvature, _ = self.curvature(at)
+        is_small = len(curvature) <= self.rows.features.shape[1]
+        is_plain = self.quadratic is None and self.scored is self.rows
+        if is_small and is_plain and curvature.min() > _MIN_CURVATURE * curvature.max():
+            return RowsInverse.of(self.single, self._kernel, curvature, ridge)
+        return self.inverse(at, ridge, exact)
+
     def solve(
         self,
         penalty: float,
         start: Optimum | None = None,
         on_step: OnStep | None = None,
         tolerance: float = GRADIENT_TOLERANCE,
-        inverse: Inverse | None = None,
+        inverse: Inverse | RowsInverse | None = None,
     ) -> Optimum:
         """The optimum.
 
@@ -253,7 +274,7 @@ class _Search:
         """Whether the gradient is small enough."""
         return self.size <= self._goal
 
-    def run(self, inverse: Inverse) -> Optimum:
+    def run(self, inverse: Inverse | RowsInverse) -> Optimum:
         """Go on with this preconditioner until done or until progress is slow."""
         import numpy as np
 

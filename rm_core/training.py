@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -106,15 +106,20 @@ def train(
     layers = config.candidate_layers(info)
 
     hooks.on_stage("encoding")
-    encoded, report = _encode(pairs, layers, info, store, config, device, hooks)
+    encoded, keys, report = _encode(pairs, layers, info, store, config, device, hooks)
     if len(encoded) < len(pairs):
         check_enough_encoded(encoded, len(pairs), report)
     data = split_pairs(encoded, config, report)
 
     hooks.on_stage("fitting")
     by_folds = data.evaluation == "cross-validation"
-    features = _layers(data.train, layers, info, store, config)
-    # Folds choose among all layers again; otherwise one layer's features are held at a time.
+
+    def load(some: Sequence[PreferencePair], layer: int) -> PairFeatures:
+        return load_features(some, layer, info, store, config, [keys[id(p)] for p in some])
+
+    features = (load(data.train, layer) for layer in layers)
+    # Folds choose among all layers again; otherwise the best layer's features are held, and those
+    # that are being fitted.
     at_layers = list(features) if by_folds else features
     best = _fit_candidates(data.train, at_layers, len(layers), config, hooks)
     fitted = Fitted.of(best.fit, best.candidate)
@@ -133,7 +138,7 @@ def train(
             hooks.stop_if_asked,
         )
     else:
-        heldout = load_features(data.heldout, best.candidate.layer, info, store, config)
+        heldout = load(data.heldout, best.candidate.layer)
         head, metrics = validate_heldout(
             fitted, best.features, data.heldout, heldout, config.seed, hooks.on_metrics
         )
@@ -181,8 +186,12 @@ def _encode(
     config: TrainConfig,
     device: str,
     hooks: Hooks,
-) -> tuple[list[PreferencePair], EncodeReport]:
-    """Encode what the store lacks; pairs with an answer that cannot be encoded are dropped."""
+) -> tuple[list[PreferencePair], dict[int, tuple[str, str]], EncodeReport]:
+    """Encode what the store lacks; pairs with an answer that cannot be encoded are dropped.
+
+    With the keys of both answers by the pair's identity: a prompt is a list and cannot be hashed,
+    and making a key takes longer than reading a record.
+    """
     answers = [answer for p in pairs for answer in (p.answer_a, p.answer_b)]
 
     def progress(state: EncodeProgress) -> None:
@@ -202,10 +211,10 @@ def _encode(
     )
     if report.stopped or hooks.should_stop():
         raise Stopped("The run was stopped while it encoded; what is encoded is kept.")
-    keys = store.keys_for(info, config.dtype, config.limits, answers)
-    refused = {keys[index] for index, _ in report.refused}
-    kept = [p for i, p in enumerate(pairs) if not {keys[2 * i], keys[2 * i + 1]} & refused]
-    return kept, report
+    found = _keys_of(pairs, info, store, config)
+    keys = {id(p): both for p, both in zip(pairs, found, strict=True)}
+    refused = {found[index // 2][index % 2] for index, _ in report.refused}
+    return [p for p in pairs if not refused.intersection(keys[id(p)])], keys, report
 
 
 def load_features(
@@ -214,8 +223,12 @@ def load_features(
     info: BackboneInfo,
     store: FeatureStore,
     config: TrainConfig,
+    keys: Sequence[tuple[str, str]] | None = None,
 ) -> PairFeatures:
     """Features of encoded pairs at one layer, in their order.
+
+    Args:
+        keys: where both answers of each pair are in the store; worked out where not given.
 
     Raises:
         FeatureStoreError: an answer is not encoded, its record was damaged (it has been dropped:
@@ -226,9 +239,11 @@ def load_features(
     sides = []
     states: list[list[np.ndarray]] = []
     ids: list[list[np.ndarray]] = []
-    for answers in ([p.answer_a for p in pairs], [p.answer_b for p in pairs]):
-        keys = store.keys_for(info, config.dtype, config.limits, answers)
-        summaries = store.summaries(keys, layer)
+    if keys is None:
+        keys = _keys_of(pairs, info, store, config)
+    for side in (0, 1):
+        wanted = [both[side] for both in keys]
+        summaries = store.summaries(wanted, layer)
         if summaries.damaged:
             raise FeatureStoreError(
                 f"{len(summaries.damaged)} records of the feature store were damaged and have been "
@@ -236,15 +251,23 @@ def load_features(
             )
         sides += [summaries.mean, summaries.end]
         if config.needs_token_states:
-            by_key = {key: (own, rows) for key, own, rows in store.tokens(keys, layer)}
-            _check_whole(keys, by_key)
-            ids.append([by_key[key][0] for key in keys])
-            states.append([by_key[key][1] for key in keys])
+            by_key = {key: (own, rows) for key, own, rows in store.tokens(wanted, layer)}
+            _check_whole(wanted, by_key)
+            ids.append([by_key[key][0] for key in wanted])
+            states.append([by_key[key][1] for key in wanted])
     mean_a, end_a, mean_b, end_b = sides
     if not states:
         return PairFeatures(layer, mean_a, end_a, mean_b, end_b)
     partings = np.array([parting(a, b) for a, b in zip(*ids, strict=True)], dtype=np.int64)
     return PairFeatures(layer, mean_a, end_a, mean_b, end_b, states[0], states[1], partings)
+
+
+def _keys_of(
+    pairs: Sequence[PreferencePair], info: BackboneInfo, store: FeatureStore, config: TrainConfig
+) -> list[tuple[str, str]]:
+    answers = [answer for p in pairs for answer in (p.answer_a, p.answer_b)]
+    keys = store.keys_for(info, config.dtype, config.limits, answers)
+    return list(zip(keys[::2], keys[1::2], strict=True))
 
 
 def _check_whole(keys: Sequence[str], found: Container[str]) -> None:
@@ -276,18 +299,6 @@ def recipe_for(config: TrainConfig, readout: Readout) -> Recipe:
 
 def _recipes(config: TrainConfig) -> list[Recipe]:
     return [recipe_for(config, readout) for readout in config.candidate_readouts()]
-
-
-def _layers(
-    pairs: list[PreferencePair],
-    layers: list[int],
-    info: BackboneInfo,
-    store: FeatureStore,
-    config: TrainConfig,
-) -> Iterator[PairFeatures]:
-    """The pairs' features at one candidate layer after the other."""
-    for layer in layers:
-        yield load_features(pairs, layer, info, store, config)
 
 
 def _fit_candidates(

@@ -10,6 +10,7 @@ from scipy.optimize import approx_fprime, minimize
 
 from rm_core.errors import TrainingDataError
 from rm_core.heads import RewardHead
+from rm_core.hessian import Inverse, RowsInverse
 from rm_core.leave_one_out import _sample, choose_penalty, left_out_logits, left_out_loss
 from rm_core.links import LINKS, Davidson
 from rm_core.objectives import coherence_form, outcome_rows, parting, token_rows
@@ -164,6 +165,43 @@ def test_left_out_logits_are_close_to_truly_leaving_prompts_out(kind: str, group
     fitted = r.features @ at.theta
     assert np.abs(approximate - true).max() < 0.16 * np.abs(fitted - true).max()
     assert np.corrcoef(approximate, true)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("penalty", [10.0, 0.1, 0.003])
+@pytest.mark.parametrize("groups", [None, 12])
+@pytest.mark.parametrize("kind", ["half, few rows", "davidson, few rows"])
+def test_the_path_s_inverse_between_rows_is_the_hessian_s(kind: str, groups, penalty) -> None:
+    r, link, _ = KINDS[kind]
+    if groups is not None:
+        r = replace(r, group=np.random.default_rng(0).integers(0, groups, len(r.target)))
+    problem = Problem(r, LINKS[link])
+    at = problem.solve(penalty)
+    ridge = penalty * problem.num
+    inverse = problem.path_inverse(at, ridge, exact=True)
+    assert isinstance(inverse, RowsInverse)
+    curvature, _ = problem.curvature(at)
+    hessian = (r.features * curvature[:, None]).T @ r.features + ridge * np.eye(len(at.theta))
+    vector = np.random.default_rng(1).normal(size=len(at.theta))
+    wanted = np.linalg.solve(hessian, vector)
+    np.testing.assert_allclose(inverse.solve(vector), wanted, atol=1e-3 * np.abs(wanted).max())
+    for members in ([[0], [3]], [[0, 3, 7], [2, 5, 1]]):
+        x = r.features[np.array(members)]
+        np.testing.assert_allclose(
+            inverse.within(np.array(members)),
+            x @ np.linalg.inv(hessian) @ x.swapaxes(1, 2),
+            rtol=1e-3,
+            atol=1e-3 / ridge,
+        )
+    exact = left_out_logits(problem, at, penalty)
+    approximate = left_out_logits(problem, at, penalty, inverse)
+    np.testing.assert_allclose(approximate, exact, atol=2e-3 * np.abs(exact).max())
+
+
+def test_rows_without_weight_are_left_to_the_hessian() -> None:
+    r = rows(20, 60)
+    problem = Problem(replace(r, weight=np.where(np.arange(20) == 4, 0.0, r.weight)))
+    assert isinstance(problem.path_inverse(problem.zero, 3.0, exact=True), Inverse)
+    assert choose_penalty(problem).penalty > 0
 
 
 def test_left_out_logits_of_scored_rows_leave_all_fitted_rows_of_their_prompt_out() -> None:

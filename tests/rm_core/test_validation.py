@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from rm_core.backbone import BackboneInfo
 from rm_core.candidates import best_candidate
 from rm_core.config import TrainConfig
 from rm_core.conversation import Answer
+from rm_core.cores import one_blas_thread
+from rm_core.errors import Stopped
 from rm_core.features import FeatureStore
 from rm_core.fitting import PairFeatures, Recipe
 from rm_core.pairs import PreferencePair
@@ -56,6 +59,47 @@ def test_cross_validation_of_the_best_of_many_candidates_finds_coin_flips_to_be_
     # The standard error over the seeds is .02; chosen on the pairs that it judges it is .61.
     assert np.mean(accuracy) < 0.54
     assert np.mean(loss) > np.log(2) - 0.005
+
+
+def test_candidates_fitted_side_by_side_are_those_fitted_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs, layers = planted_pairs(64), related_layers(1)
+    monkeypatch.setattr("rm_core.candidates.num_cores", lambda: 3)
+    told: list[int] = []
+    together = best_candidate(pairs, iter(layers), RECIPES, told.append)
+    assert told == sorted(told)
+    assert told[-1] > 0
+    monkeypatch.setattr("rm_core.candidates.MAX_ROWS_AT_ONCE", 0)
+    apart = best_candidate(pairs, layers, RECIPES)
+    assert [c.as_dict() for c in together.compared] == [
+        {**c.as_dict(), "left_out_log_loss": pytest.approx(c.choice.log_loss, rel=1e-6)}
+        | {"penalty_path": [[p, pytest.approx(loss, rel=1e-6)] for p, loss in c.choice.path]}
+        for c in apart.compared
+    ]
+    assert [(c.layer, c.readout) for c in together.compared] == [
+        (layer, recipe.readout) for layer in range(1, 9) for recipe in RECIPES
+    ]
+    assert together.candidate in together.compared
+    assert together.features.layer == together.candidate.layer
+
+
+def test_stopping_between_layers_leaves_blas_its_threads() -> None:
+    def threads() -> list[int]:
+        return [each["num_threads"] for each in ThreadpoolController().info()]
+
+    before = threads()
+
+    def stop(done: int) -> None:
+        if done:
+            raise Stopped("enough")
+
+    with pytest.raises(Stopped):
+        best_candidate(planted_pairs(64), related_layers(1), RECIPES, stop)
+    with one_blas_thread(), one_blas_thread():
+        numpys = ThreadpoolController().select(internal_api="openblas").info()
+        assert {each["num_threads"] for each in numpys} == {1}
+    assert threads() == before
 
 
 def test_folds_learn_their_baselines_without_the_pairs_that_they_judge() -> None:
