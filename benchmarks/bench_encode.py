@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from material import BACKBONES, HH_TRAIN
 from record import record
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rm_core import encoding
 from rm_core.backbone import BackboneInfo, choose_device, prepare
 from rm_core.config import default_layers
 from rm_core.conversation import ConversationEncoder, EncodedAnswer
@@ -41,7 +41,15 @@ from rm_core.encoding import Group, packs_of
 from rm_core.transformer import Backbone, load
 
 Pair = tuple[EncodedAnswer, EncodedAnswer]
-MATMUL = "one matrix product"
+# On a GPU: tokens a forward, tokens a row of its mask.
+PACKS = {
+    "4,096 tokens under one mask": (4096, 4096),
+    "4,096 tokens in rows": (4096, 512),
+    "8,192 tokens in rows": (8192, 512),
+    "16,384 tokens in rows": (16384, 512),
+    "32,768 tokens in rows": (32768, 512),
+    "16,384 tokens in rows of 1,024": (16384, 1024),
+}
 
 
 @dataclass
@@ -114,7 +122,16 @@ class Bench:
             self.packed(f"this core, default layers {layers}", layers),
         ]
         if self.device != "cpu":
-            found.append(self.packed("this core, default layers, bfloat16", layers, "bfloat16"))
+            found += [
+                self.packed(
+                    f"this core, default layers, bfloat16, {name}", layers, "bfloat16", pack
+                )
+                for name, pack in PACKS.items()
+            ]
+            found += [
+                self.packed(f"this core, default layers, {name}", layers, "float32", pack)
+                for name, pack in PACKS.items()
+            ]
         return found
 
     def seed_style(self) -> None:
@@ -127,11 +144,20 @@ class Bench:
             inputs = padded(batch, max(map(len, batch)), self.device)
             self.model.base_model(**inputs, use_cache=False)
 
-    def packed(self, name: str, layers: list[int], dtype: str = "float32") -> Contender:
+    def packed(
+        self,
+        name: str,
+        layers: list[int],
+        dtype: str = "float32",
+        pack: tuple[int, int] | None = None,
+    ) -> Contender:
+        """Args: pack: tokens a forward and a row, instead of this core's own."""
         backbone = load(self.info, device=self.device, dtype=dtype, num_layers=max(layers))
         assert backbone.attention != "plain"
+        budget, backbone.row_tokens = pack or (encoding._budget(backbone), backbone.row_tokens)
 
         def encode() -> None:
+            encoding._TOKEN_BUDGET["cuda"] = budget
             backbone.forget()
             for pack in packs_of(self.groups, backbone):
                 backbone.states([group.tree() for group in pack], layers)
@@ -202,13 +228,16 @@ def main() -> None:
     if options.clock == "cpu":
         torch.set_num_threads(1)
     info = prepare(options.backbone, options.backbones, print)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(info.directory)
+    tokenizer = AutoTokenizer.from_pretrained(info.directory)
     encoder = ConversationEncoder(tokenizer, info)
     pairs = read_pairs(options.data, encoder, options.pairs, options.max_tokens)
     with torch.inference_mode():
         result = measure(Bench(info, pairs, options))
     if not options.no_save:
-        record(f"encode_{options.data.name.partition('.')[0]}", result, "torch", "transformers")
+        where = "" if options.device == "cpu" else "_cuda"
+        record(
+            f"encode_{options.data.name.partition('.')[0]}{where}", result, "torch", "transformers"
+        )
 
 
 def measure(bench: Bench) -> dict[str, Any]:

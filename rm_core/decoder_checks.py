@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Packed and plain must agree to this share of the states' own size.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+# Rows so short that what is tried fills several, not all of them whole.
+_TRIED_ROW_TOKENS = 32
 
 # What transformers raises where a model does not do what most do.
 TROUBLE = (
@@ -273,11 +275,13 @@ class PackingCheck:
 
     def _states(self, attention: str) -> list[dict[int, torch.Tensor]]:
         """Every branch's states."""
-        before, self.backbone.attention = self.backbone.attention, attention
+        backbone = self.backbone
+        before = backbone.attention, backbone.row_tokens
+        backbone.attention, backbone.row_tokens = attention, _TRIED_ROW_TOKENS
         try:
-            passes = [self.backbone.states(pack, self.layers) for pack in self.packs]
+            passes = [backbone.states(pack, self.layers) for pack in self.packs]
         finally:
-            self.backbone.attention = before
+            backbone.attention, backbone.row_tokens = before
         return [branch for trees in passes for branches in trees for branch in branches]
 
     def _gap(self, one: dict[int, torch.Tensor], other: dict[int, torch.Tensor]) -> float:

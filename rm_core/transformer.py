@@ -6,8 +6,8 @@ encoding every answer alone; `load` checks that on random ids for the very model
 takes the first way that holds, which `Backbone.attention` and the log name:
 
 - "packed": many trees in one forward, each segment attended to by itself (rm_core.tree_attention);
-- "masked": many trees in one forward under one mask over all of them: what CUDA's kernels like
-  best, and for models with an attention of their own;
+- "masked": many trees in one forward, in rows under a mask each: what CUDA's kernels like best, and
+  for models with an attention of their own;
 - "plain": one answer at a time, as transformers runs it.
 
 A layer's features are its output after the model's final norm, so that a backbone cut to k layers
@@ -27,7 +27,15 @@ from rm_core.backbone import BackboneInfo, _quiet_transformers, choose_device
 from rm_core.decoder_checks import Layers
 from rm_core.errors import BackboneError
 from rm_core.streamline import restore, streamline
-from rm_core.tree import MIN_ROOT_TOKENS, Layout, Tree, common_ids, lay_out, num_common
+from rm_core.tree import (
+    MIN_ROOT_TOKENS,
+    Layout,
+    Tree,
+    common_ids,
+    lay_out,
+    lay_out_in_rows,
+    num_common,
+)
 from rm_core.tree_attention import KeysValues, Plan
 
 if TYPE_CHECKING:
@@ -61,6 +69,8 @@ class Backbone:
             the last of `num_layers` can be read.
         window: the longest sequence that every layer sees whole (sliding windows), or None.
         attention: "packed", "masked" or "plain".
+        row_tokens: of a row under a mask. Most prompts with two answers fit into 512; attention's
+            work grows with it.
         num_encoded: tokens that went through the model so far.
     """
 
@@ -73,6 +83,7 @@ class Backbone:
     num_layers: int
     window: int | None = None
     attention: str = "plain"
+    row_tokens: int = 512
     num_encoded: int = 0
     _root: _Root | None = field(default=None, repr=False)
 
@@ -143,16 +154,20 @@ class Backbone:
     def _packed(
         self, trees: Sequence[Tree], layers: Sequence[int], root: _Root | None
     ) -> list[list[dict[int, torch.Tensor]]]:
-        """One forward over all trees laid end to end: N tokens, no padding."""
-        layout = lay_out(trees, len(root.ids) if root else 0)
-        plan = None
-        if self.attention == "packed" and not layout.is_chain:
-            plan = Plan(layout.segments, root.layers if root else {})
+        """One forward over all trees, laid end to end or, under a mask, in rows."""
+        if self.attention == "masked":
+            layout, plan = lay_out_in_rows(trees, self.row_tokens), None
+        else:
+            layout = lay_out(trees, len(root.ids) if root else 0)
+            plan = None
+            if not layout.is_chain:
+                plan = Plan(layout.segments, root.layers if root else {})
         hidden = self._forward(layout, layers, plan)
-        flat = {layer: h.float().cpu() for layer, h in hidden.items()}
+        branches = [places for tree in layout.places for places in tree]
+        taken = {layer: iter(_take(h, branches)) for layer, h in hidden.items()}
         return [
-            [{layer: _take(h, row) for layer, h in flat.items()} for row in branches]
-            for branches in layout.rows
+            [{layer: next(states) for layer, states in taken.items()} for _ in tree]
+            for tree in layout.places
         ]
 
     def _alone(
@@ -160,9 +175,9 @@ class Backbone:
     ) -> dict[int, torch.Tensor]:
         """One answer in an ordinary causal forward."""
         layout = lay_out([Tree([], [prefix + branch])])
-        rows = [len(prefix) - 1, *range(len(prefix), len(layout.ids))]
+        places = [len(prefix) - 1, *range(len(prefix), len(layout.ids))]
         hidden = self._forward(layout, layers, None)
-        return {layer: _take(h.float().cpu(), rows) for layer, h in hidden.items()}
+        return {layer: _take(h, [places])[0] for layer, h in hidden.items()}
 
     def _forward(
         self, layout: Layout, layers: Sequence[int], plan: Plan | None
@@ -177,14 +192,17 @@ class Backbone:
                 + ("" if self.layers else " whose final norm was not found")
                 + "."
             )
-        inputs: dict[str, Any] = {"input_ids": torch.tensor([layout.ids], device=self.device)}
+        shape = (layout.num_rows, layout.width)
+        ids = torch.tensor(layout.ids, device=self.device)
+        inputs: dict[str, Any] = {"input_ids": ids.view(shape)}
         if not layout.is_chain or plan is not None:
             dtype = getattr(torch, self.dtype)
             mask = tree_attention.dense_mask(layout, self.device, dtype) if plan is None else None
             inputs["attention_mask"] = (
                 tree_attention.no_mask(self.device, dtype) if mask is None else mask
             )
-            inputs["position_ids"] = torch.tensor([layout.positions], device=self.device)
+            positions = torch.tensor(layout.positions, device=self.device)
+            inputs["position_ids"] = positions.view(shape)
         shallow = [layer for layer in layers if layer < self.num_layers]
         try:
             with (
@@ -194,13 +212,13 @@ class Backbone:
                 out = self.model(**inputs, use_cache=False)
         except decoder_checks.TROUBLE as error:
             raise BackboneError(
-                f"The backbone {self.info.name} failed on {len(layout.ids)} tokens: "
+                f"The backbone {self.info.name} failed on {layout.num_tokens} tokens: "
                 f"{decoder_checks.first_line(error)}; if memory ran out, free some or use another "
                 "device, else name another backbone."
             ) from error
-        self.num_encoded += len(layout.ids)
+        self.num_encoded += layout.num_tokens
         if self.num_layers in layers:
-            hidden[self.num_layers] = out.last_hidden_state[0]
+            hidden[self.num_layers] = out.last_hidden_state.flatten(0, 1)
         return hidden
 
     def reads(self, layers: Sequence[int]) -> bool:
@@ -219,7 +237,7 @@ class Backbone:
         blocks, norm = self.layers
 
         def keep(layer: int, out: Any) -> None:
-            found[layer] = norm(decoder_checks.output_of(out))[0]
+            found[layer] = norm(decoder_checks.output_of(out)).flatten(0, 1)
 
         hooks = [
             blocks[layer - 1].register_forward_hook(lambda _, __, out, k=layer: keep(k, out))
@@ -232,14 +250,17 @@ class Backbone:
                 hook.remove()
 
 
-def _take(hidden: torch.Tensor, rows: list[int]) -> torch.Tensor:
-    """Rows of [N, H]; row -1 (no token before the first) gives zeros."""
+def _take(hidden: torch.Tensor, branches: Sequence[list[int]]) -> list[torch.Tensor]:
+    """Each branch's places of [N, H] as float32 on the CPU; place -1 (no token) gives zeros.
+
+    Picked where they are, so that a GPU hands over what is asked for, in one piece.
+    """
     import torch
 
-    wanted = torch.tensor(rows)
-    taken = hidden[wanted.clamp(min=0)]
+    wanted = torch.tensor([place for places in branches for place in places])
+    taken = hidden[wanted.clamp(min=0).to(hidden.device)].float().cpu()
     taken[wanted < 0] = 0.0
-    return taken
+    return list(taken.split([len(places) for places in branches]))
 
 
 def load(

@@ -107,19 +107,28 @@ def uninstall(decoder: Any) -> None:
 
 
 def dense_mask(layout: Layout, device: str, dtype: Any) -> torch.Tensor:
-    """The same as one additive mask [1, 1, N, N]: 0 where a token may look, the dtype's minimum
-    elsewhere. The layout has no root.
+    """The same as one additive mask a row, [R, 1, W, W]: 0 where a token may look, the dtype's
+    minimum elsewhere. What fills up a row sees itself. The layout has no root.
     """
     import torch
 
-    num_tokens = len(layout.ids)
-    mask = torch.full((num_tokens, num_tokens), torch.finfo(dtype).min, dtype=dtype, device=device)
+    width = layout.width
+    # Of every token: where its segment begins, and from where to where it sees what is before.
+    own = torch.arange(width).repeat(layout.num_rows)
+    before = torch.zeros(2, len(own), dtype=own.dtype)
     for segment in layout.segments:
-        begin, end = segment.begin, segment.end
-        mask[begin:end, begin:end].triu_(1)
+        here = slice(segment.begin, segment.end)
+        start = segment.begin - segment.begin % width
+        own[here] = segment.begin - start
         if segment.before is not None:
-            mask[begin:end, slice(*segment.before)] = 0.0
-    return mask[None, None]
+            before[0, here] = segment.before[0] - start
+            before[1, here] = segment.before[1] - start
+    shape = (layout.num_rows, 1, width, 1)
+    begin, first, last = (each.view(shape) for each in torch.stack([own, *before]).to(device))
+    key = torch.arange(width, device=device)
+    seen = (key >= begin) & (key <= key[:, None]) | (key >= first) & (key < last)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=device)
+    return mask.masked_fill_(~seen, torch.finfo(dtype).min)
 
 
 def no_mask(device: str, dtype: Any) -> torch.Tensor:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rm_core.backbone import BackboneInfo, prepare
 from rm_core.conversation import Answer, ConversationEncoder, Limits
@@ -18,6 +20,7 @@ from rm_core.errors import BackboneError
 from rm_core.features import FeatureStore
 from rm_core.streamline import restore, streamline
 from rm_core.transformer import Tree, load
+from rm_core.tree import lay_out_in_rows
 from tests.tiny_backbone import build_tokenizer
 
 COMMON = {
@@ -117,6 +120,50 @@ def test_grouping_and_order_change_nothing(info: BackboneInfo) -> None:
             for layer in (2, 4):
                 torch.testing.assert_close(a[layer], b[layer], atol=1e-5, rtol=1e-5)
                 torch.testing.assert_close(a[layer], c[layer], atol=1e-5, rtol=1e-5)
+
+
+def test_under_a_mask_the_numbers_are_the_same_however_the_rows_fall(info: BackboneInfo) -> None:
+    alone = load(info, device="cpu")
+    alone.attention = "plain"
+    masked = load(info, device="cpu")
+    masked.attention = "masked"
+    for row_tokens in (1, 512):  # two rows as long as the longest tree, one with room left; one row
+        masked.row_tokens = row_tokens
+        before = masked.num_encoded
+        for ours, theirs in zip(
+            masked.states(TREES, [2, 4]), alone.states(TREES, [2, 4]), strict=True
+        ):
+            for one, other in zip(ours, theirs, strict=True):
+                for layer in (2, 4):
+                    torch.testing.assert_close(one[layer], other[layer], atol=1e-5, rtol=1e-5)
+        assert masked.num_encoded - before == sum(tree.num_tokens for tree in TREES)
+
+
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(0, 9), st.lists(st.integers(1, 9), min_size=1)), min_size=1
+    ),
+    width=st.integers(1, 40),
+)
+def test_rows_hold_whole_trees_and_little_else(
+    sizes: list[tuple[int, list[int]]], width: int
+) -> None:
+    trees = [
+        Tree(list(range(prefix)), [list(range(100 * i, 100 * i + n)) for n in branches])
+        for i, (prefix, branches) in enumerate(sizes, 1)
+    ]
+    layout = lay_out_in_rows(trees, width)
+    assert layout.num_tokens == sum(tree.num_tokens for tree in trees)
+    assert len(layout.ids) == len(layout.positions) == layout.num_rows * layout.width
+    for tree, places in zip(trees, layout.places, strict=True):
+        assert [[layout.ids[p] for p in each[1:]] for each in places] == tree.branches
+        used = {p // layout.width for each in places for p in each if p >= 0}
+        assert len(used) == 1
+    filled = [0] * layout.num_rows
+    for segment in layout.segments:
+        filled[segment.begin // layout.width] += segment.end - segment.begin
+    # First fit: no two rows could have been one.
+    assert len(filled) < 2 or sum(sorted(filled)[:2]) > layout.width
 
 
 def test_what_prompts_begin_with_is_encoded_once(info: BackboneInfo) -> None:
