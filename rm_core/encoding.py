@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Tokens a forward. On a CPU more than this leaves its caches, and a stop waits for a forward; on a
-# GPU more at once is better until the mask over all of them weighs.
-_TOKEN_BUDGET = {"cpu": 1024, "cuda": 4096}
+# Tokens a forward. On a CPU more than this leaves its caches, and a stop waits for a forward; an
+# H100 was fastest at this (docs/decisions/0017-encoding.md).
+_TOKEN_BUDGET = {"cpu": 1024, "cuda": 16_384}
 
 
 @dataclass(frozen=True)

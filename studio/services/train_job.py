@@ -168,20 +168,23 @@ def fit(
     from rm_core.errors import Stopped
     from rm_core.training import train
 
-    stage = ""
+    stage, device = "", None
 
     def on_stage(name: str) -> None:
         nonlocal stage
         stage = name
+        # Fitting is numpy; a run that finds everything encoded never imports torch.
+        if name == "fitting" and device is None:
+            live.device("cpu")
         live.stage(name)
 
     def on_progress(done: int, total: int) -> None:
+        nonlocal device
         if stage == "encoding" and done == 0:
-            live.device(backbones.device(settings))  # torch is there by now
+            device = backbones.device(settings)  # torch is there by now
+            live.device(device)
         live.progress(done, total)
 
-    # Fitting is numpy; a run that finds everything encoded never imports torch.
-    live.device("cpu")
     with backbones.told_plainly():
         try:
             return train(
