@@ -1,6 +1,6 @@
 // The playground: what is asked and answered, scored by the server as it is typed.
 
-const SETTLE_MS = 60; // after the last key; several keys are one request
+const SETTLE_MS = 30; // after the last key; a request that a newer key overtakes is dropped by the server
 const ASK_LOADING_MS = 700; // a score that takes longer may be waiting for the backbone
 const play = {
   project: null, options: null, pair: null, hasScored: false, timer: 0, sequence: 0, saidBy: "", known: null,
