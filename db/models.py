@@ -251,13 +251,23 @@ class Selection(Base):
 
     __tablename__ = "selection"
     __table_args__ = (
-        Index(
+        Index(  # of three equal columns: taken before the one below, whatever is known of the sizes
             "ix_selection_open",
             "project_id",
             "annotator",
+            "closed_at",
             "id",
             sqlite_where=text("closed_at IS NULL"),
             postgresql_where=text("closed_at IS NULL"),
+        ),
+        Index(
+            "ix_selection_in_order",
+            "project_id",
+            "annotator",
+            "strategy",
+            "id",
+            sqlite_where=text("strategy = 'in_order'"),
+            postgresql_where=text("strategy = 'in_order'"),
         ),
         Index("ix_selection_annotator", "project_id", "annotator", "id"),
         Index("ix_selection_pair", "pair_id", "annotator"),

@@ -155,10 +155,16 @@ def _closed_statements() -> tuple[sa.Select[Any], sa.Select[Any]]:
     )
     paused = select(Pair.id).where(Pair.project_id == bound("project"), Pair.status == "paused")
     closed = voted.union(paused).subquery()
-    unfilled = select(Slot.id).where(
-        Slot.project_id == bound("project"),  # said again: from the index of unfilled slots alone
-        Slot.pair_id == closed.c.pair_id,
-        Slot.vote_id.is_(None),
+    # The project is said again: from the index of unfilled slots alone. The offset has PostgreSQL
+    # look each pair up there, where it would else read the slots of all pairs into a table first.
+    unfilled = (
+        select(Slot.id)
+        .where(
+            Slot.project_id == bound("project"),
+            Slot.pair_id == closed.c.pair_id,
+            Slot.vote_id.is_(None),
+        )
+        .offset(0)
     )
     # Open pairs, not voted on by the annotator, of which others hold every unfilled slot.
     reachable = aliased(Slot)

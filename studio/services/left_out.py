@@ -32,7 +32,7 @@ def left_out(database: Database, project_id: int) -> dict[str, int]:
     """As db.votes.left_out, from memory where counting takes long."""
     with database.read() as s:
         return progress.counted(
-            database, s, project_id, "left out", lambda: votes.left_out(s, project_id)
+            database, s, project_id, "left out", lambda own: votes.left_out(own, project_id)
         )
 
 

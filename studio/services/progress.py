@@ -4,8 +4,9 @@
     standing.told          # what the page shows
     standing.num_free      # pairs that can still be given to the annotator
 
-A small project is counted anew each time. In a large one the project's figures may be up to a
-minute old, and say so (`age_s`); what the annotator has given is exact at every moment.
+A small project is counted anew each time. In a large one the project's figures may be a minute or
+two old, and say so (`age_s`): while they are renewed, on a thread of their own, the old ones serve.
+What the annotator has given is exact at every moment.
 
 Gold pairs and repeats must not show in the figures. So where a project has them, `open_for_you`
 is what is left *with* those that are to be expected, it falls by one with every verdict whatever
@@ -14,11 +15,13 @@ that was for, and the project's own figures are renewed by the minute only.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 ROWS_A_SECOND = 20_000  # a project of so many pairs and votes is counted at most once a second
 LONGEST_S = 60.0
+GRACE_S = 60.0  # for so long after that the old count serves the one who asks for a new one
 MAX_ENTRIES = 2000  # projects and annotators of one server whose counts are kept
 
 
@@ -56,14 +62,19 @@ class _Entry:
 
 @dataclass
 class _Counts:
-    """Values counted a while ago; while one thread counts anew, others are given the old one."""
+    """Values counted a while ago; who finds one too old is given it and has it counted anew."""
 
     entries: dict[tuple[Any, ...], _Entry] = field(default_factory=dict)
     being_counted: set[tuple[Any, ...]] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(
-        self, key: tuple[Any, ...], lifetime_s: float, count: Callable[[], T]
+        self,
+        database: Database,
+        s: Session,
+        key: tuple[Any, ...],
+        lifetime_s: float,
+        count: Callable[[Session], T],
     ) -> tuple[T, float]:
         """The value and its age in seconds."""
         now = time.monotonic()
@@ -73,19 +84,39 @@ class _Counts:
                 age = now - entry.counted_at
                 if age < lifetime_s or key in self.being_counted:
                     return entry.value, age
+                if age < lifetime_s + GRACE_S:
+                    self.being_counted.add(key)
+                    _recounts.submit(self._recount, database, key, count)
+                    return entry.value, age
             self.being_counted.add(key)
+        return self._count(s, key, count), 0.0
+
+    def _recount(
+        self, database: Database, key: tuple[Any, ...], count: Callable[[Session], Any]
+    ) -> None:
         try:
-            value = count()
+            with database.read() as own:
+                self._count(own, key, count)
+        except Exception:
+            # Nobody waits for it; once the old value is too old, a request counts and is told.
+            log.exception("counting %s anew failed", key)
+
+    def _count(self, s: Session, key: tuple[Any, ...], count: Callable[[Session], T]) -> T:
+        begin = time.monotonic()
+        try:
+            value = count(s)
         finally:
             with self.lock:
                 self.being_counted.discard(key)
         with self.lock:
             if len(self.entries) >= MAX_ENTRIES:
                 self.entries.clear()
-            self.entries[key] = _Entry(value, now)
-        return value, 0.0
+            self.entries[key] = _Entry(value, begin)
+        return value
 
 
+# One at a time: what nobody waits for must not take the cores from those who do.
+_recounts = ThreadPoolExecutor(1, thread_name_prefix="recount")
 _counts_of: weakref.WeakKeyDictionary[Database, _Counts] = weakref.WeakKeyDictionary()
 _counts_lock = threading.Lock()
 
@@ -96,17 +127,18 @@ def standing(
     """Count, or take what was counted a moment ago."""
     with _counts_lock:
         counts = _counts_of.setdefault(database, _Counts())
-    tally, age_s = _project_tally(counts, s, project)
+    tally, age_s = _project_tally(database, counts, s, project)
     own = queries.own_tally(s, project.id, annotator)
-    lifetime_s = _lifetime_s(tally.num_rows)
+    lifetime_s, project_id = _lifetime_s(tally.num_rows), project.id
 
-    def reachable() -> int:
+    def reachable(s: Session) -> int:
         """Pairs that were or still are the annotator's to judge: own votes do not change it."""
-        closed = queries.count_closed_to(s, project.id, annotator, now)
-        unfilled = tally.num_unfilled if lifetime_s else queries.count_unfilled(s, project.id)
-        return unfilled - closed + own.num_labels
+        closed = queries.count_closed_to(s, project_id, annotator, now)
+        unfilled = tally.num_unfilled if lifetime_s else queries.count_unfilled(s, project_id)
+        return unfilled - closed + queries.own_tally(s, project_id, annotator).num_labels
 
-    num_reachable, _ = counts.get((project.id, annotator), lifetime_s, reachable)
+    key = (project_id, annotator)
+    num_reachable, _ = counts.get(database, s, key, lifetime_s, reachable)
     num_free = max(0, num_reachable - own.num_labels)
     told = {
         "judged_by_you": own.judged,
@@ -126,7 +158,7 @@ def standing(
 
 
 def counted(
-    database: Database, s: Session, project_id: int, what: str, count: Callable[[], T]
+    database: Database, s: Session, project_id: int, what: str, count: Callable[[Session], T]
 ) -> T:
     """What `count` gives, from memory for as long as the project's own figures are."""
     with _counts_lock:
@@ -135,16 +167,22 @@ def counted(
     tally = known.value if known else queries.project_tally(s, project_id)
     if known is None:
         counts.entries[(project_id,)] = _Entry(tally, time.monotonic())
-    value, _ = counts.get((project_id, what, ""), _lifetime_s(tally.num_rows), count)
+    key = (project_id, what, "")
+    value, _ = counts.get(database, s, key, _lifetime_s(tally.num_rows), count)
     return value
 
 
-def _project_tally(counts: _Counts, s: Session, project: Project) -> tuple[ProjectTally, float]:
+def _project_tally(
+    database: Database, counts: _Counts, s: Session, project: Project
+) -> tuple[ProjectTally, float]:
     known = counts.entries.get((project.id,))
     lifetime_s = 0.0 if known is None else _lifetime_s(known.value.num_rows)
     if project.gold_rate or project.repeat_rate:
         lifetime_s = LONGEST_S
-    return counts.get((project.id,), lifetime_s, lambda: queries.project_tally(s, project.id))
+    project_id = project.id  # a thread of its own may not touch this session's row
+    return counts.get(
+        database, s, (project_id,), lifetime_s, lambda own: queries.project_tally(own, project_id)
+    )
 
 
 def _lifetime_s(num_rows: int) -> float:

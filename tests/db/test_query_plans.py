@@ -69,5 +69,9 @@ def test_no_request_of_the_label_page_sorts_slots_or_walks_over_all_votes(
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             plan = [row[3] for row in rows]
             assert not [step for step in plan if step.startswith(("SCAN vote", "SCAN slot"))], plan
+            if "closed_at IS NULL" in statement and "pair_id = ?" not in statement:
+                assert any("ix_selection_open" in step for step in plan), (statement, plan)
+            if "'in_order'" in statement:
+                assert any("ix_selection_in_order" in step for step in plan), (statement, plan)
             if statement.startswith(("UPDATE slot", "SELECT slot")):
                 assert "USE TEMP B-TREE FOR ORDER BY" not in plan, (statement, plan)
