@@ -2,8 +2,9 @@
 
     python benchmarks/bench_load.py --voters 50 --seconds 60
 
-Two runs a database: people who look at a pair for some seconds each (log-normal, median
---think), and people who do not think at all, for the most that one server takes. Each holds three
+Two runs a database: people who come one after another within ten seconds and look at a pair for
+some seconds each (log-normal, median --think), and people who all come at once and do not think at
+all, for the most that one server takes. Each holds three
 preloaded pairs, as the page does, and sends one vote in ten twice. One server process with the real
 routes; clients and server share this machine, so latencies are upper bounds. Exit code 1 on any
 error, double or over-assignment.
@@ -24,6 +25,7 @@ from typing import Any
 from databases import NAMES, checked_names, fresh_database
 from record import record
 
+from db.content import refresh_statistics
 from tests.load.label_server import nursery
 from tests.load.rounds import faults_of
 from tests.load.voters import Voter
@@ -31,6 +33,7 @@ from tests.rows import make_project, new_pair
 
 NUM_PAIRS = 6000
 WANTED_VOTES = 3
+ARRIVING_S = 10.0
 SPREAD = 0.6  # of the logarithm of the time that people look at a pair
 WORDS = ("the", "answer", "explains", "how", "letters", "are", "folded", "and", "why", "paper")
 
@@ -43,9 +46,12 @@ def main() -> int:
     parser.add_argument("--database", nargs="+", default=list(NAMES))
     options = parser.parse_args()
     results = {
-        f"{name}, {run}": _run(name, options, think)
+        f"{name}, {run}": _run(name, options, think, arriving_s)
         for name in checked_names(options.database)
-        for run, think in (("thinking", _looks(options.think)), ("not thinking", lambda _: 0.0))
+        for run, think, arriving_s in (
+            ("thinking", _looks(options.think), ARRIVING_S),
+            ("not thinking", lambda _: 0.0, 0.0),
+        )
     }
     for name, result in results.items():
         latency = result["latency_ms"]
@@ -75,9 +81,11 @@ def _pairs() -> list[Any]:
     return pairs
 
 
-def _run(name: str, options: argparse.Namespace, think: Any) -> dict[str, Any]:
+def _run(name: str, options: argparse.Namespace, think: Any, arriving_s: float) -> dict[str, Any]:
     with fresh_database(name) as database:
         project_id = make_project(database, _pairs(), wanted_votes=WANTED_VOTES)
+        with database.write() as s:
+            refresh_statistics(s)  # as an import does
         with nursery(database.url, [project_id]) as servers:
             server = servers.start()
             voters = [
@@ -85,7 +93,7 @@ def _run(name: str, options: argparse.Namespace, think: Any) -> dict[str, Any]:
                 for n in range(options.voters)
             ]
             begin = time.monotonic()
-            asyncio.run(_work(voters, options.seconds))
+            asyncio.run(_work(voters, options.seconds, arriving_s))
             elapsed_s = time.monotonic() - begin
         faults = faults_of(database, project_id, voters)
     statuses = sum((voter.statuses for voter in voters), Counter())
@@ -104,9 +112,12 @@ def _run(name: str, options: argparse.Namespace, think: Any) -> dict[str, Any]:
     }
 
 
-async def _work(voters: Sequence[Voter], seconds: float) -> None:
+async def _work(voters: Sequence[Voter], seconds: float, arriving_s: float) -> None:
     stopped = asyncio.Event()
-    work = [asyncio.create_task(voter.work(stopped)) for voter in voters]
+    work = []
+    for voter in voters:
+        work.append(asyncio.create_task(voter.work(stopped)))
+        await asyncio.sleep(arriving_s / len(voters))
     await asyncio.sleep(seconds)
     stopped.set()
     await asyncio.gather(*work)

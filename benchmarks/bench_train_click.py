@@ -6,8 +6,8 @@ DIR holds a project whose answers are all encoded. Without one, a directory is m
 and the 1,499 pairs of hh_train are imported and encoded into it first, which takes minutes.
 
 The clock starts at the click in the page and ends when the page shows the checkpoint's heading. The
-stages between come from the run's row, which another process reads every 40 milliseconds (more often would
-take a third of a core from the run). Between two clicks somebody reads for ten seconds.
+stages between come from the run's row, which another process reads every 40 milliseconds (more
+often would take a third of a core from the run). Between two clicks somebody reads for ten seconds.
 """
 
 from __future__ import annotations

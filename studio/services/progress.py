@@ -4,9 +4,9 @@
     standing.told          # what the page shows
     standing.num_free      # pairs that can still be given to the annotator
 
-A small project is counted anew each time. In a large one the project's figures may be a minute or
-two old, and say so (`age_s`): while they are renewed, on a thread of their own, the old ones serve.
-What the annotator has given is exact at every moment.
+A small project is counted anew each time. In a larger one the project's figures may be older, up
+to two minutes at a million votes, and say so (`age_s`): while they are renewed, on a thread of
+their own, the old ones serve. What the annotator has given is exact at every moment.
 
 Gold pairs and repeats must not show in the figures. So where a project has them, `open_for_you`
 is what is left *with* those that are to be expected, it falls by one with every verdict whatever
@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-ROWS_A_SECOND = 20_000  # a project of so many pairs and votes is counted at most once a second
+SMALL_ROWS = 2_000  # pairs and votes: below, counting takes some milliseconds
+ROWS_A_SECOND = 20_000  # a project of so many is counted once a second: some 2 % of a core
 LONGEST_S = 60.0
-GRACE_S = 60.0  # for so long after that the old count serves the one who asks for a new one
 MAX_ENTRIES = 2000  # projects and annotators of one server whose counts are kept
 
 
@@ -84,7 +84,7 @@ class _Counts:
                 age = now - entry.counted_at
                 if age < lifetime_s or key in self.being_counted:
                     return entry.value, age
-                if age < lifetime_s + GRACE_S:
+                if age < 2 * lifetime_s:
                     self.being_counted.add(key)
                     _recounts.submit(self._recount, database, key, count)
                     return entry.value, age
@@ -187,7 +187,7 @@ def _project_tally(
 
 def _lifetime_s(num_rows: int) -> float:
     """For how long a count serves: not at all where counting takes no time."""
-    return 0.0 if num_rows < ROWS_A_SECOND else min(LONGEST_S, num_rows / ROWS_A_SECOND)
+    return 0.0 if num_rows < SMALL_ROWS else min(LONGEST_S, num_rows / ROWS_A_SECOND)
 
 
 def _shown_as_open(project: Project, num_reachable: int, num_free: int, own: OwnTally) -> int:

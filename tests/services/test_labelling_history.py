@@ -443,7 +443,8 @@ def test_a_guess_that_is_a_minute_old_still_moves_with_ones_own_votes(
     from studio.services import progress
 
     database = sqlite_database
-    monkeypatch.setattr(progress, "ROWS_A_SECOND", 1)
+    monkeypatch.setattr(progress, "SMALL_ROWS", 1)
+    monkeypatch.setattr(progress, "ROWS_A_SECOND", 0.1)  # a minute
     project_id = make_project(database, open_pairs(6))
     told = [labelling.progress(database, project_id, "ann")]
     told += [_give(database, project_id)[1]["progress"] for _ in range(3)]
@@ -452,6 +453,29 @@ def test_a_guess_that_is_a_minute_old_still_moves_with_ones_own_votes(
     assert told[-1]["judged"] == 0  # the project's figure is the older one, and says its age
     later: datetime = utc_now() + timedelta(hours=1)
     assert labelling.progress(database, project_id, "bob", now=later)["total"] == 6
+
+
+def test_who_finds_an_old_count_is_given_it_and_has_it_counted_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studio.services import progress
+
+    monkeypatch.setattr(progress, "SMALL_ROWS", 1)
+    monkeypatch.setattr(progress, "ROWS_A_SECOND", 0.1)
+    clock = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    project_id = make_project(database, open_pairs(6), wanted_votes=2)
+    labelling.progress(database, project_id, "bob")
+    _give(database, project_id)
+    clock[0] += 61
+    old = labelling.progress(database, project_id, "bob")
+    assert (old["judged"], old["age_s"]) == (0, 61)
+    progress._recounts.submit(lambda: None).result(timeout=30)  # the one thread has counted
+    fresh = labelling.progress(database, project_id, "bob")
+    assert (fresh["judged"], fresh["age_s"]) == (1, 0)
+    _give(database, project_id)
+    clock[0] += 121  # too old to be shown to anybody
+    assert labelling.progress(database, project_id, "bob")["judged"] == 2
 
 
 def test_an_edit_taken_back_is_given_again_and_one_that_two_write_has_two_votes(
