@@ -100,6 +100,9 @@ class _Counts:
         except Exception:
             # Nobody waits for it; once the old value is too old, a request counts and is told.
             log.exception("counting %s anew failed", key)
+        finally:
+            with self.lock:
+                self.being_counted.discard(key)
 
     def _count(self, s: Session, key: tuple[Any, ...], count: Callable[[Session], T]) -> T:
         begin = time.monotonic()
