@@ -11,7 +11,7 @@ So held-out pairs and the random arm are samples of what is free, whatever the s
 
 `propensity` is the probability that this draw showed this pair, given what the draw was for and
 what was free at the time; it is exact up to the counts of free pairs, which in a large project may
-be a minute old. With n free pairs, h the share of held-out ones and e the random share:
+be a minute or two old. With n free pairs, h the share of held-out ones and e the random share:
 
     strategy random                     1 / n
     met in the walk, other strategy     1 / n held out; e / n, and (1 - h)(1 - e) more if the

@@ -3,7 +3,7 @@
     counts = left_out(database, project_id)      # {"pairs_skip_only": 3, "votes_skip": 5, ...}
     pairs_told(counts)                           # "3 pairs do not train: 3 only skipped"
 
-The rules are in docs/training-rules.md. A large project is counted at most once a minute.
+The rules are in docs/training-rules.md. A large project is counted every minute or two.
 """
 
 from __future__ import annotations
