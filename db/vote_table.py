@@ -70,6 +70,12 @@ class VoteTable:
 
     def where(self, keep: np.ndarray) -> VoteTable:
         """The votes that `keep` (bool [N], or positions) names."""
+        import numpy as np
+
+        if keep.dtype == bool:
+            if keep.all():
+                return self
+            keep = np.flatnonzero(keep)  # once, not for every column
         columns = {
             field.name: getattr(self, field.name)[keep]
             for field in fields(self)

@@ -215,7 +215,7 @@ def common_verdicts(pair: np.ndarray, rater: np.ndarray, choice: np.ndarray) -> 
     couple, cell, pairs = _every_two(pair, rater, choice, num_raters)
     if num_raters**2 <= MAX_DENSE:
         present = np.flatnonzero(np.bincount(couple, minlength=1))
-        place = np.zeros(num_raters**2, dtype=np.int64)
+        place = np.zeros(num_raters**2, dtype=np.int32)
         place[present] = np.arange(len(present))
         at = place[couple]
     else:
@@ -238,7 +238,8 @@ def _every_two(
     import numpy as np
 
     order = np.argsort((pair.astype(np.int64) << 32) + rater)
-    pair, rater, choice = pair[order], rater[order].astype(np.int64), choice[order].astype(np.int64)
+    kind = np.int32 if num_raters**2 < 2**31 else np.int64  # half the memory to go through
+    pair, rater, choice = pair[order], rater[order].astype(kind), choice[order].astype(kind)
     place = np.cumsum(np.diff(pair, prepend=pair[:1]) != 0)
     couples, cells, places, step = [rater[:0]], [choice[:0]], [place[:0]], 1
     while True:  # every vote with the one `step` places on, while that is on the same pair

@@ -160,11 +160,12 @@ def _state(s: Session, project_id: int) -> Any:
     project = projects.get_project(s, project_id)
     if project is None:
         raise NotFound(f"no project with id {project_id}; reload the page and choose one")
-    standing = Vote.retracted_at.is_(None)
+    # Plus nothing: found by the small index of what was taken back, not by the project's million.
+    is_own = Vote.project_id + 0 == project_id
     counts = s.execute(
         select(func.count(), func.max(Vote.created_at)).where(Vote.project_id == project_id)
     ).one()
-    num_standing = s.scalar(select(func.count()).where(Vote.project_id == project_id, standing))
+    num_retracted = s.scalar(select(func.count()).where(is_own, Vote.retracted_at.is_not(None)))
     gold = s.execute(  # a corrected file of known verdicts changes them, not their number
         select(Pair.id, Pair.gold_choice)
         .where(Pair.project_id == project_id, Pair.gold_choice.is_not(None))
@@ -173,7 +174,7 @@ def _state(s: Session, project_id: int) -> Any:
     settings = json.dumps(project.aggregation, sort_keys=True)
     return (
         *counts,
-        num_standing,
+        num_retracted,
         hash(tuple(map(tuple, gold))),
         projects.count_pairs(s, project_id),
         settings,

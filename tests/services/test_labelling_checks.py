@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy.stats import binom
 from sqlalchemy import func, select, update
 
 from db import votes
@@ -247,9 +248,10 @@ def test_propensities_are_the_frequencies_of_the_draw(sqlite_database: Database)
         with database.read() as s:
             propensity = s.get_one(Selection, shown["showing_id"]).propensity
         told.setdefault(shown["pair_id"], []).append(propensity or 0.0)
-    assert len(told) == 12
+    assert len(told) >= 10  # of 12: one that comes in a thirtieth of the draws may never come
     for values in told.values():
         probability = sum(values) / len(values)
         assert max(values) - min(values) < 1e-9 + 0.05
-        spread = (200 * probability * (1 - probability)) ** 0.5
-        assert abs(len(values) - 200 * probability) < 4.5 * spread
+        number = len(values)
+        assert binom.cdf(number, 200, probability) > 1e-6
+        assert binom.sf(number - 1, 200, probability) > 1e-6
