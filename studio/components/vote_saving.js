@@ -59,7 +59,7 @@ function showSaving() {
   } else if (queue.outbox.elsewhere.length) {
     const { outbox } = queue;
     setSaveState("waiting",
-      [`${plural(outbox.elsewhere.length, "vote", "votes")} of yours could not be sent to another state of the studio's data (before a backup came back, perhaps). Kept in this browser.`],
+      [`${plural(outbox.elsewhere.length, "vote", "votes")} kept here, given before a backup came back`],
       link("Save as a file", () => saveFile(new Blob([outbox.textElsewhere()], { type: "application/json" }), "unsent-votes.json"), "small"),
       link("Discard", () => { outbox.forgetElsewhere(); showSaving(); }, "small"));
   } else {

@@ -334,7 +334,7 @@ def test_votes_for_another_database_are_counted_and_can_be_kept_as_a_file(
     )
     label.open().shows(1)
     line = label.page.locator(SAVE)
-    expect(line).to_contain_text("1 vote of yours could not be sent to another state")
+    expect(line).to_contain_text("1 vote kept here, given before a backup came back")
     with label.page.expect_download() as saving:
         label.page.get_by_role("button", name="Save as a file").click()
     saving.value.save_as(tmp_path / "votes.json")
