@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy import func, literal_column, or_, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from db.models import Pair, Project, Slot, Vote
 
@@ -24,10 +24,14 @@ LABEL: sa.ColumnElement[str] = literal_column(
     "'label'"
 )  # a literal, so that SQLite can use the partial index
 
-# Changes are made to the table, past the ORM: a statement of the ORM takes longer to prepare, and
+# Statements are made of the tables, past the ORM: one of the ORM takes longer to prepare, and
 # threads that prepare their first one at once can lose its cache for good.
 _TABLE = cast(sa.Table, Slot.__table__)
 _C = _TABLE.c
+_PROJECT = cast(sa.Table, Project.__table__).c
+_VOTE = cast(sa.Table, Vote.__table__).c
+_PAIRS = cast(sa.Table, Pair.__table__)
+_Columns = Any  # of one row of slots: an alias of the class, or an alias' columns
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ def _drop_surplus(
 
 @cache
 def _drop_statement(which: str) -> sa.Executable:
-    slot, chosen = aliased(Slot), _C
+    table, chosen = _TABLE.alias(), _C
+    slot = table.c
     among = {
         "range": slot.pair_id.between(bound("after") + 1, bound("last")),
         "lapsed": slot.lease_until < bound("now"),
@@ -130,22 +135,22 @@ def _drop_statement(which: str) -> sa.Executable:
         slot.project_id == bound("project"), among, slot.vote_id.is_(None),
         is_free(slot, bound("now")), _has_enough_others(slot),
     )  # fmt: skip
-    locked = surplus.with_for_update(skip_locked=True, of=slot)
+    locked = surplus.with_for_update(skip_locked=True, of=table)
     return sa.delete(_TABLE).where(
         chosen.id.in_(locked),
         chosen.vote_id.is_(None),
-        is_free(chosen, bound("now")),  # type: ignore[arg-type]
+        is_free(chosen, bound("now")),
     )
 
 
-def _has_enough_others(slot: type[Slot]) -> sa.ColumnElement[bool]:
+def _has_enough_others(slot: _Columns) -> sa.ColumnElement[bool]:
     """The pair has all the slots it wants without this one: filled, held, or before it."""
-    other = aliased(Slot)
+    other = _TABLE.alias().c
     others = select(func.count()).where(
         other.pair_id == slot.pair_id, other.id != slot.id,
         or_(other.vote_id.is_not(None), other.lease_until >= bound("now"), other.id < slot.id),
     )  # fmt: skip
-    wanted = select(Project.wanted_votes).where(Project.id == slot.project_id)
+    wanted = select(_PROJECT.wanted_votes).where(_PROJECT.id == slot.project_id)
     return others.scalar_subquery() >= wanted.scalar_subquery()
 
 
@@ -163,19 +168,19 @@ def bound(name: str) -> sa.BindParameter[Any]:
     return sa.bindparam(f"b_{name}")
 
 
-def is_free(slot: type[Slot], now: Any) -> sa.ColumnElement[bool]:
+def is_free(slot: _Columns, now: Any) -> sa.ColumnElement[bool]:
     return or_(slot.annotator.is_(None), slot.lease_until < now)
 
 
-def voted_by(slot: type[Slot], annotator: Any) -> sa.ColumnElement[bool]:
+def voted_by(slot: _Columns, annotator: Any) -> sa.ColumnElement[bool]:
     """The annotator has a standing vote (a skip or flag too) on the slot's pair."""
     return (
-        select(Vote.id)
+        select(_VOTE.id)
         .where(
-            Vote.pair_id == slot.pair_id,
-            Vote.annotator == annotator,
-            Vote.retracted_at.is_(None),
-            Vote.purpose == LABEL,
+            _VOTE.pair_id == slot.pair_id,
+            _VOTE.annotator == annotator,
+            _VOTE.retracted_at.is_(None),
+            _VOTE.purpose == LABEL,
         )
         .exists()
     )
@@ -226,12 +231,12 @@ def peek(
 
 @cache
 def _claim_statement(order: Order, ahead: bool) -> sa.Executable:
-    slot, chosen = aliased(Slot), _C
-    candidate = _candidates(slot, order, ahead).with_only_columns(slot.id)
-    locked = candidate.with_for_update(skip_locked=True, of=slot).scalar_subquery()
+    table, chosen = _TABLE.alias(), _C
+    candidate = _candidates(table, order, ahead).with_only_columns(table.c.id)
+    locked = candidate.with_for_update(skip_locked=True, of=table).scalar_subquery()
     return (
         sa.update(_TABLE)
-        .where(chosen.id == locked, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
+        .where(chosen.id == locked, chosen.vote_id.is_(None), is_free(chosen, bound("now")))
         .values(annotator=bound("annotator"), lease_until=bound("until"))
         .returning(chosen.id, chosen.pair_id, chosen.position, chosen.acquisition_score)
     )
@@ -239,14 +244,14 @@ def _claim_statement(order: Order, ahead: bool) -> sa.Executable:
 
 @cache
 def _peek_statement(order: Order, ahead: bool) -> sa.Executable:
-    slot = aliased(Slot)
-    candidates = _candidates(slot, order, ahead)
-    return candidates.with_only_columns(slot.pair_id, slot.position, Pair.split)
+    table = _TABLE.alias()
+    candidates = _candidates(table, order, ahead)
+    return candidates.with_only_columns(table.c.pair_id, table.c.position, _PAIRS.c.split)
 
 
-def _candidates(slot: type[Slot], order: Order, ahead: bool) -> sa.Select[Any]:
+def _candidates(table: sa.FromClause, order: Order, ahead: bool) -> sa.Select[Any]:
     """The first slot in this order that may be leased to the annotator."""
-    other = aliased(Slot)
+    slot, other, pair = table.c, _TABLE.alias().c, _PAIRS.c
     has_another = (
         select(other.id)
         .where(
@@ -258,10 +263,10 @@ def _candidates(slot: type[Slot], order: Order, ahead: bool) -> sa.Select[Any]:
     column = {"walk": slot.position, "import": slot.pair_id, "rank": slot.priority}[order]
     statement = (
         select(slot.id)
-        .join(Pair, Pair.id == slot.pair_id)
+        .select_from(table.join(_PAIRS, pair.id == slot.pair_id))
         .where(
             slot.project_id == bound("project"), slot.vote_id.is_(None),
-            is_free(slot, bound("now")), Pair.status == "open",
+            is_free(slot, bound("now")), pair.status == "open",
             ~voted_by(slot, bound("annotator")), ~has_another,
         )
         .order_by(column, slot.id)
@@ -272,7 +277,7 @@ def _candidates(slot: type[Slot], order: Order, ahead: bool) -> sa.Select[Any]:
     else:
         after = sa.bindparam("b_after", type_=column.type)
         statement = statement.where(column > after if ahead else column <= after)
-    return statement if order == "walk" else statement.where(Pair.split == "train")
+    return statement if order == "walk" else statement.where(pair.split == "train")
 
 
 def take(
@@ -285,7 +290,8 @@ def take(
 
 @cache
 def _take_statement() -> sa.Executable:
-    slot, chosen = aliased(Slot), _C
+    table, chosen = _TABLE.alias(), _C
+    slot = table.c
     candidate = (
         select(slot.id)
         .where(
@@ -296,12 +302,12 @@ def _take_statement() -> sa.Executable:
         )
         .order_by((slot.annotator == bound("annotator")).desc().nulls_last(), slot.n)
         .limit(1)
-        .with_for_update(skip_locked=True, of=slot)
+        .with_for_update(skip_locked=True, of=table)
         .scalar_subquery()
     )
     return (
         sa.update(_TABLE)
-        .where(chosen.id == candidate, chosen.vote_id.is_(None), is_free(chosen, bound("now")))  # type: ignore[arg-type]
+        .where(chosen.id == candidate, chosen.vote_id.is_(None), is_free(chosen, bound("now")))
         .values(annotator=bound("annotator"), lease_until=bound("until"))
         .returning(chosen.id)
     )
