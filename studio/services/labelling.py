@@ -52,7 +52,7 @@ def next_pairs(
     count: int = 3,
     exclude: Sequence[int] = (),
     now: datetime | None = None,
-    chance: random.Random = _chance,
+    chance: random.Random | None = None,
 ) -> dict[str, Any]:
     """Up to `count` showings for the annotator, besides those in `exclude`, and the progress.
 
@@ -80,7 +80,7 @@ def next_pairs(
         while len(wanted) < room:
             showing = choosing.draw(
                 s, project, annotator, standing, num_free=num_free, now=now,
-                lease_until=now + LEASE, chance=chance,
+                lease_until=now + LEASE, chance=chance or _chance,
             )  # fmt: skip
             if showing is None:
                 break
