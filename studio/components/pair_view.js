@@ -1,23 +1,43 @@
 // A pair on the screen: the prompt above, two answers that scroll together, their difference.
 
-// When the browser has nothing else to do, but not much later than the reader could notice.
-function soon(work) {
-  if (globalThis.requestIdleCallback) requestIdleCallback(work, { timeout: 300 });
-  else setTimeout(work, 30);
+// Once the frame to come is painted and the browser has nothing else to do, but not much later than
+// the reader could notice.
+function afterPaint(work) {
+  requestAnimationFrame(() => {
+    if (globalThis.requestIdleCallback) requestIdleCallback(work, { timeout: 200 });
+    else setTimeout(work, 30);
+  });
+}
+
+const SIDES = ["left", "right"];
+
+// The blocks of a text that begin below what can be seen of it at first, with their heights.
+function blocksBelow(pane) {
+  const room = Math.min(pane.closest(".rs-work").clientHeight, window.innerHeight);
+  const edge = pane.getBoundingClientRect().top + room;
+  return [...(pane.firstElementChild?.children || [])]
+    .map((block) => ({ block, box: block.getBoundingClientRect() }))
+    .filter(({ box }) => box.top > edge);
 }
 
 class PairView {
-  // `parts`: the elements {prompt, left, right, note}.
-  constructor(parts) {
+  // `parts`: the elements {prompt, left, right, note}. `ahead`: {left, right}, panes like those of
+  // the answers and behind them, in which the next pair is laid out while this one is read.
+  constructor(parts, ahead) {
     this.parts = parts;
+    this.ahead = ahead;
+    this.next = []; // the showings to come, nearest first
     this.prepared = new Map(); // showing -> nodes, drawn while nobody waits
+    this.laidOut = null; // {showing, below}: whose answers are in `ahead`, and what is painted later
     this.showing = null;
     this.isDiffShown = false;
     this.led = null; // the pane that scrolls because the other one did
-    for (const [pane, other] of [[parts.left, parts.right], [parts.right, parts.left]]) {
-      pane.addEventListener("scroll", () => this.follow(pane, other), { passive: true });
+    const sizes = new ResizeObserver(() => this.findScrollable());
+    for (const { left, right } of [parts, ahead]) {
+      left.addEventListener("scroll", () => this.follow(left, right), { passive: true });
+      right.addEventListener("scroll", () => this.follow(right, left), { passive: true });
+      sizes.observe(left);
     }
-    new ResizeObserver(() => this.findScrollable()).observe(parts.left);
   }
 
   nodesOf(showing) {
@@ -32,46 +52,89 @@ class PairView {
     };
   }
 
-  // Draws the pairs to come, and forgets all others.
+  // Draws the pairs to come, lays the next one out, and forgets all others.
   prepare(showings) {
-    soon(() => {
+    this.next = showings;
+    afterPaint(() => {
       for (const showing of this.prepared.keys()) {
-        if (!showings.includes(showing)) this.prepared.delete(showing);
+        if (!this.next.includes(showing)) this.prepared.delete(showing);
       }
-      for (const showing of showings) {
+      for (const showing of this.next) {
         if (!this.prepared.has(showing)) this.prepared.set(showing, this.nodesOf(showing));
       }
+      if (this.next.length && this.laidOut?.showing !== this.next[0]) this.layOut(this.next[0]);
     });
   }
 
+  putAhead(showing) {
+    const nodes = this.prepared.get(showing) || this.nodesOf(showing);
+    this.prepared.set(showing, nodes);
+    for (const side of SIDES) this.ahead[side].replaceChildren(nodes[side]);
+    this.laidOut = { showing, below: [] };
+  }
+
+  // The layout of long answers with tables and formulas would take longer than all else that a
+  // verdict does. Hidden by `content-visibility` they keep the one that they are given here; what
+  // is below the edge stays hidden so until the rest is painted.
+  layOut(showing) {
+    this.putAhead(showing);
+    const panes = SIDES.map((side) => this.ahead[side]);
+    for (const pane of panes) pane.style.contentVisibility = "visible";
+    const found = panes.flatMap(blocksBelow);
+    for (const pane of panes) pane.style.contentVisibility = "";
+    for (const { block, box } of found) {
+      block.style.containIntrinsicBlockSize = `${box.height}px`;
+      block.classList.add("below");
+    }
+    this.laidOut.below = found.map(({ block }) => block);
+  }
+
   show(showing) {
-    const { prompt, left, right } = this.prepared.get(showing) || this.nodesOf(showing);
+    if (this.laidOut?.showing !== showing) this.putAhead(showing);
+    const { below } = this.laidOut;
+    const { prompt } = this.prepared.get(showing);
     this.prepared.delete(showing);
+    this.laidOut = null;
     this.showing = showing;
     const { parts } = this;
-    const panes = [parts.prompt, parts.left, parts.right];
-    for (const pane of panes) pane.scrollTop = 0; // while the old text stands: no layout is needed
+    for (const pane of [parts.prompt, parts.left, parts.right]) pane.scrollTop = 0; // nothing is changed yet: no layout is needed
+    for (const side of SIDES) this.bringForward(side);
     parts.prompt.replaceChildren(...prompt);
-    parts.left.replaceChildren(left);
-    parts.right.replaceChildren(right);
     parts.note.hidden = !this.isDiffShown;
     parts.note.textContent = "";
-    // What is below the edge is laid out after the first paint, as is all that reading does not need.
-    for (const pane of panes) pane.classList.add("first-paint");
-    requestAnimationFrame(() => soon(() => {
+    afterPaint(() => {
+      for (const block of below) {
+        block.classList.remove("below");
+        block.style.containIntrinsicBlockSize = "";
+      }
       if (this.showing !== showing) return;
-      for (const pane of panes) pane.classList.remove("first-paint");
+      if (!this.laidOut) for (const side of SIDES) this.ahead[side].replaceChildren();
       if (this.isDiffShown) this.markDifference();
       this.findScrollable();
-    }));
+    });
+  }
+
+  // The pane that was ahead and the one that was read change places; the focus stays.
+  bringForward(side) {
+    const [old, pane] = [this.parts[side], this.ahead[side]];
+    const hadFocus = old.contains(document.activeElement);
+    pane.classList.remove("ahead");
+    if (hadFocus) {
+      pane.tabIndex = 0;
+      pane.focus({ preventScroll: true });
+    }
+    old.classList.add("ahead");
+    [pane.dataset.part, old.dataset.part] = [old.dataset.part, pane.dataset.part];
+    [this.parts[side], this.ahead[side]] = [pane, old];
   }
 
   redraw() {
     this.prepared.clear();
-    const { left, right } = this.parts;
-    const tops = [left.scrollTop, right.scrollTop];
+    this.laidOut = null;
+    const tops = SIDES.map((side) => this.parts[side].scrollTop);
     if (this.showing) this.show(this.showing);
-    [left.scrollTop, right.scrollTop] = tops;
+    SIDES.forEach((side, i) => { this.parts[side].scrollTop = tops[i]; });
+    this.prepare(this.next);
   }
 
   toggleDifference() {

@@ -8,7 +8,7 @@ const card = element.querySelector(".rs-card");
 const part = (name) => card.querySelector(`[data-part="${name}"]`);
 const view = new PairView({
   prompt: part("prompt"), left: part("left-text"), right: part("right-text"), note: part("diff-note"),
-});
+}, { left: part("left-ahead"), right: part("right-ahead") });
 const drawer = new Drawer(part("drawer"));
 let queue = null;
 let guide = null;

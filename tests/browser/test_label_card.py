@@ -708,6 +708,41 @@ def test_answers_are_formatted_differ_in_marked_words_and_scroll_together(label:
     expect(page.get_by_role("button", name="Plain text")).to_have_attribute("aria-pressed", "true")
 
 
+def test_the_next_pair_lies_ready_unseen_and_comes_whole_from_its_top(label: Label) -> None:
+    label.fake.pairs = [
+        showing(n, [{"role": "user", "content": "?"}], f"Number {n}\n\n{MARKDOWN}", MARKDOWN)
+        for n in (1, 2, 3)
+    ]
+    label.open()
+    page = label.page
+    left, ahead = (page.locator(f'[data-part="left-{name}"]') for name in ("text", "ahead"))
+    are_seen = """pane => [...pane.querySelectorAll("*")].map(
+        (node) => node.checkVisibility()).filter((seen, i, all) => all.indexOf(seen) === i)"""
+    expect(ahead).to_contain_text("Number 2")
+    assert ahead.evaluate(are_seen) == [False]
+    height = ahead.evaluate("pane => pane.firstElementChild.children[40].style.cssText")
+    assert "contain-intrinsic-block-size" in height
+    expect(left).to_have_attribute("tabindex", "0")
+    left.focus()
+    left.evaluate("pane => { pane.scrollTop = 500; }")
+    label.press("1")
+    expect(left).to_contain_text("Number 2")
+    expect(left).to_be_focused()
+    assert left.evaluate("pane => pane.scrollTop") == 0
+    expect(ahead).to_contain_text("Number 3")
+    expect(page.locator(".rs-pane:not(.ahead) .below")).to_have_count(0)
+    assert left.evaluate(are_seen) == [True]
+    assert left.evaluate("pane => pane.scrollHeight") > 1500
+    label.press("Space")
+    page.wait_for_function(
+        "() => document.querySelector('[data-part=left-text]').scrollTop > 100", timeout=5000
+    )
+    label.press("u")
+    expect(left).to_contain_text("Number 1")
+    assert left.evaluate("pane => pane.scrollTop") == 0
+    assert left.evaluate(are_seen) == [True]
+
+
 def test_guidelines_stay_as_they_were_left_and_say_when_they_changed(label: Label) -> None:
     label.fake.settings = settings(guidelines=guidelines(1, "# Prefer\n\n*true* before nice"))
     label.open().shows(1)
