@@ -15,13 +15,13 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import pair_columns, projects, votes
 from db.aggregation import TRAINING, Merged, merge
-from db.models import CHOICES, Pair, Vote
-from db.vote_table import PURPOSE_CODE, VoteTable, read_votes
+from db.models import CHOICES, Pair
+from db.vote_table import PURPOSE_CODE, KeptVotes, Mark, VoteTable, read_marks, read_votes, reread
 from studio.services import agreement
 from studio.services.agreement import NUM_CLASSES, UNKNOWN, Estimate, Patterns
 from studio.services.annotators import Annotator, Lengths, describe
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 100  # disputed pairs that are listed; how many there are is told beside them
 MAX_KEPT = 8  # projects whose figures stay in memory
-_kept: OrderedDict[tuple[str, int], tuple[Any, Overview]] = OrderedDict()
-_lengths: dict[tuple[str, int], Lengths] = {}
+_kept: OrderedDict[tuple[str, int], _Kept] = OrderedDict()
 _computing = threading.Lock()
 
 
@@ -84,19 +83,29 @@ class Overview:
     left_out: dict[str, int]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """The figures, of what state of the project they are, and what they were computed from."""
+
+    state: tuple[Any, ...]
+    votes: KeptVotes
+    lengths: Lengths
+    overview: Overview
+
+
 def overview(database: Database, project_id: int) -> Overview:
     """The project's figures, from memory while nothing has changed."""
     key = (database.url, project_id)
     with _computing, database.read() as s:
-        state = _state(s, project_id)
+        marks = read_marks(s, project_id)
+        state = marks, *_state(s, project_id)
         kept = _kept.get(key)
-        if kept is None or kept[0] != state:
-            kept = (state, _compute(s, project_id, key))
-            _kept[key] = kept
+        if kept is None or kept.state != state:
+            kept = _kept[key] = _compute(s, project_id, marks, state, kept)
             while len(_kept) > MAX_KEPT:
-                _lengths.pop(_kept.popitem(last=False)[0], None)
+                _kept.popitem(last=False)
         _kept.move_to_end(key)
-        return kept[1]
+        return kept.overview
 
 
 def human_ceiling(database: Database, project_id: int) -> Estimate:
@@ -155,30 +164,18 @@ _WORDS = (
 # --- computing -------------------------------------------------------------------------------
 
 
-def _state(s: Session, project_id: int) -> Any:
-    """Something that changes whenever the figures may."""
+def _state(s: Session, project_id: int) -> tuple[Any, ...]:
+    """Something that changes whenever the figures may, with the marks of the votes."""
     project = projects.get_project(s, project_id)
     if project is None:
         raise NotFound(f"no project with id {project_id}; reload the page and choose one")
-    # Plus nothing: found by the small index of what was taken back, not by the project's million.
-    is_own = Vote.project_id + 0 == project_id
-    counts = s.execute(
-        select(func.count(), func.max(Vote.created_at)).where(Vote.project_id == project_id)
-    ).one()
-    num_retracted = s.scalar(select(func.count()).where(is_own, Vote.retracted_at.is_not(None)))
     gold = s.execute(  # a corrected file of known verdicts changes them, not their number
         select(Pair.id, Pair.gold_choice)
         .where(Pair.project_id == project_id, Pair.gold_choice.is_not(None))
         .order_by(Pair.id)
     )
     settings = json.dumps(project.aggregation, sort_keys=True)
-    return (
-        *counts,
-        num_retracted,
-        hash(tuple(map(tuple, gold))),
-        projects.count_pairs(s, project_id),
-        settings,
-    )
+    return hash(tuple(map(tuple, gold))), projects.count_pairs(s, project_id), settings
 
 
 def _verdicts(table: VoteTable) -> VoteTable:
@@ -186,12 +183,23 @@ def _verdicts(table: VoteTable) -> VoteTable:
     return labels.where(labels.choice < NUM_CLASSES)
 
 
-def _compute(s: Session, project_id: int, key: tuple[str, int]) -> Overview:
+def _compute(
+    s: Session, project_id: int, marks: dict[str, Mark], state: tuple[Any, ...], kept: _Kept | None
+) -> _Kept:
+    """Of what was kept before, all that has not changed is used again; answers never change."""
+    now = reread(s, project_id, kept.votes if kept else None, marks)
+    table = now.table()
+    if kept and kept.lengths.knows(table.pair):
+        lengths = kept.lengths
+    else:
+        lengths = Lengths.of_rows(pair_columns.answer_lengths(s, project_id))
+    return _Kept(state, now, lengths, _figures(s, project_id, table, lengths))
+
+
+def _figures(s: Session, project_id: int, table: VoteTable, lengths: Lengths) -> Overview:
     import numpy as np
 
-    table = read_votes(s, project_id)
     verdicts = _verdicts(table)
-    lengths = _lengths_of(s, project_id, key, table)
     merged = merge(table.of_purpose(*TRAINING), votes.rules_of(s, project_id))
     pair, at = np.unique(verdicts.pair, return_inverse=True)
     counts = np.bincount(at * NUM_CLASSES + verdicts.choice, minlength=len(pair) * NUM_CLASSES)
@@ -237,14 +245,6 @@ def _pooled(estimates: list[Estimate]) -> float | None:
     known = [each for each in estimates if each.value is not None]
     total = sum(each.num for each in known)
     return sum((each.value or 0) * each.num for each in known) / total if total else None
-
-
-def _lengths_of(s: Session, project_id: int, key: tuple[str, int], table: VoteTable) -> Lengths:
-    """Answers never change, so their lengths are read once; only those of newer pairs follow."""
-    kept = _lengths.get(key)
-    if kept is None or not kept.knows(table.pair):
-        kept = _lengths[key] = Lengths.of_rows(pair_columns.answer_lengths(s, project_id))
-    return kept
 
 
 def _disputed(

@@ -11,7 +11,7 @@ from db import snapshots, votes
 from db.aggregation import Merged, Rules, Verdict
 from db.engine import Database
 from db.models import Project, Vote, utc_now
-from db.vote_table import MAX_MS, UNKNOWN_MS, read_votes
+from db.vote_table import MAX_MS, UNKNOWN_MS, KeptVotes, read_votes, reread
 from tests.judging import give, give_all, pair_ids
 from tests.rows import make_project, open_pairs
 
@@ -175,6 +175,44 @@ def test_votes_come_out_of_the_table_as_they_went_in(database: Database) -> None
     }  # fmt: skip
     assert table.ids is not None
     assert len(set(table.ids.tolist())) == 5
+
+
+def test_only_the_votes_of_those_who_did_something_are_read_again(database: Database) -> None:
+    project_id, ids = _project(database, *["a b a b"] * 6)
+    other_project = make_project(database, open_pairs(2), name="Other")
+    known: KeptVotes | None = None
+
+    def kept_after(*changed: str) -> KeptVotes:
+        """What is kept now is what all would be read as; of `changed` alone it was read."""
+        nonlocal known
+        with database.read() as s:
+            now, all_of_them = reread(s, project_id, known), read_votes(s, project_id)
+        for column in ("pair", "annotator", "choice", "purpose", "strength", "duration_ms"):
+            assert getattr(now.table(), column).tolist() == getattr(all_of_them, column).tolist()
+        assert now.table().names == all_of_them.names
+        for name, packed in (known.packed if known else {}).items():
+            assert (now.packed.get(name) is packed) == (name not in changed), name
+        known = now
+        return now
+
+    kept_after()
+    first = give(database, project_id, ids[0], "ada", "tie", strength=None)
+    kept_after("ada")
+    give(database, other_project, pair_ids(database, other_project)[0], "p0", "a")
+    kept_after()
+    with database.write() as s:
+        s.execute(update(Vote).where(Vote.id == first).values(retracted_at=utc_now()))
+    assert "ada" not in kept_after("ada").packed
+    give(database, project_id, ids[0], "ada", "b", duration_ms=900)  # as many stand as before
+    kept_after("ada")
+    with database.write() as s:
+        s.execute(
+            update(Vote)
+            .where(Vote.pair_id == ids[3], Vote.annotator.in_(["p0", "p1"]))
+            .values(retracted_at=utc_now())
+        )
+    give(database, project_id, ids[3], "p1", "b")
+    kept_after("p0", "p1")
 
 
 @pytest.mark.parametrize(
