@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db import slot_counts, slots
+from db.adjudications import ADJUDICATION
 from db.models import FILLING, Base, Pair, Prompt, Response, Vote
 
 FLIPPED = {"a": "b", "b": "a"}
@@ -64,6 +66,8 @@ class NewVote:
     reasons: tuple[str, ...] = ()
     comment: str = ""
     duration_ms: int | None = None
+    aspects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    purpose: str = "label"  # or "adjudication"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,9 @@ class Added:
     pair_id: int
     is_new: bool
     num_votes: int  # stored now
-    num_known: int  # the same annotator had given the same verdict
-    num_contradicting: int  # the same annotator had given another one, which stands
+    num_adjudications: int  # stored now, besides
+    num_known: int  # the same annotator, or a lead by a last word, had given the same verdict
+    num_contradicting: int  # the same annotator, or a lead, had given another one, which stands
 
 
 @dataclass(slots=True)
@@ -244,9 +249,13 @@ def _add_votes(
         for vote in each.new.votes:
             rows.setdefault(vote.id, {
                 "id": vote.id, "project_id": project_id, "pair_id": pair_ids[each.pair],
-                "annotator": vote.annotator, "imported": True, "purpose": "label",
+                "annotator": vote.annotator, "imported": True, "purpose": vote.purpose,
                 "choice": _stored(vote.choice, each.flipped), "strength": vote.strength,
-                "reasons": list(vote.reasons), "aspects": {}, "comment": vote.comment,
+                "reasons": list(vote.reasons), "comment": vote.comment,
+                "aspects": {
+                    name: {_stored(side, each.flipped): rating for side, rating in sides.items()}
+                    for name, sides in vote.aspects.items()
+                },
                 "duration_ms": vote.duration_ms, "surplus": False, "created_at": now,
             })  # fmt: skip
     if not rows:
@@ -287,10 +296,15 @@ def _update_slots(
     slots.add_slots(s, project_id, places, wanted_votes)
 
 
+def _author(vote: NewVote | Vote) -> str | None:
+    """Who has one verdict on a pair: an annotator, or whoever of the leads has the last word."""
+    return None if vote.purpose == ADJUDICATION else vote.annotator
+
+
 def _verdicts(
     s: Session, keyed: list[_Keyed], pair_ids: dict[str, int], stored: set[str]
-) -> dict[tuple[int, str], str]:
-    """What stands by each annotator whose vote was not stored, to tell repeats from reversals."""
+) -> dict[tuple[int, str | None], str]:
+    """What stands by each author whose vote was not stored, to tell repeats from reversals."""
     pairs = {
         pair_ids[each.pair]
         for each in keyed
@@ -298,33 +312,36 @@ def _verdicts(
     }
     if not pairs:
         return {}
-    rows = s.execute(
-        select(Vote.pair_id, Vote.annotator, Vote.choice).where(
-            Vote.pair_id.in_(pairs), Vote.imported.is_(True), Vote.retracted_at.is_(None)
+    rows = s.scalars(
+        select(Vote).where(
+            Vote.pair_id.in_(pairs), Vote.retracted_at.is_(None),
+            or_(Vote.imported.is_(True), Vote.purpose == ADJUDICATION),
         )
-    )
-    return {(pair_id, annotator): choice for pair_id, annotator, choice in rows}
+    )  # fmt: skip
+    return {(vote.pair_id, _author(vote)): vote.choice for vote in rows}
 
 
 def _results(
     keyed: list[_Keyed], known: dict[str, int], pair_ids: dict[str, int], stored: set[str],
-    verdicts: dict[tuple[int, str], str],
+    verdicts: dict[tuple[int, str | None], str],
 ) -> list[Added]:  # fmt: skip
     seen, counted, results = set(known), set(), []
     for each in keyed:
-        pair_id, num_stored, num_known, num_contradicting = pair_ids[each.pair], 0, 0, 0
+        pair_id, num_known, num_contradicting = pair_ids[each.pair], 0, 0
+        num_stored: Counter[str] = Counter()
         for vote in each.new.votes:
             choice = _stored(vote.choice, each.flipped)
             if vote.id in stored and vote.id not in counted:
                 counted.add(vote.id)
-                num_stored += 1
-            elif verdicts.get((pair_id, vote.annotator), choice) == choice:
+                num_stored[vote.purpose] += 1
+            elif verdicts.get((pair_id, _author(vote)), choice) == choice:
                 num_known += 1
             else:
                 num_contradicting += 1
         is_new = each.pair not in seen
         seen.add(each.pair)
-        results.append(Added(pair_id, is_new, num_stored, num_known, num_contradicting))
+        given = num_stored["label"], num_stored[ADJUDICATION]
+        results.append(Added(pair_id, is_new, *given, num_known, num_contradicting))
     return results
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from db.votes import target_of, why_left_out
 from studio.services.backbones import told_plainly
 from studio.services.errors import StudioError
-from studio.services.import_files import UnreadableRow, read_rows
-from studio.services.import_rows import RowPairs, RowRefused, row_pairs
+from studio.services.import_files import RowRefused, UnreadableRow, read_rows
+from studio.services.import_rows import RowPairs, row_pairs
 
 if TYPE_CHECKING:
     from rm_core.conversation import Answer, Limits
@@ -72,7 +72,8 @@ def _pair(number: str, row: RowPairs) -> PreferencePair:
     from rm_core.conversation import Answer
     from rm_core.pairs import PreferencePair, prompt_group
 
-    choices = Counter(vote.choice for vote in row.votes)
+    votes = [row.adjudication] if row.adjudication else row.votes
+    choices = Counter(vote.choice for vote in votes)
     target = target_of(choices)
     if target is None or len(row.answers) != 2:
         raise RowRefused(why_left_out(choices).replace("_", " "))

@@ -39,6 +39,15 @@ class UnreadableRow:
         self.row = row  # None where it is no row at all
 
 
+class RowRefused(Exception):
+    """The row cannot be imported: a short reason, to be counted, and what was seen."""
+
+    def __init__(self, reason: str, seen: object = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.seen = printable(str(seen)[:200])
+
+
 class CellList(list[Any]):
     """The list that a CSV cell spells, and the cell's text: which is meant, its column says."""
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from studio.services.errors import UsageError
-from studio.services.import_files import text_of
-from studio.services.import_rows import RowRefused
+from studio.services.import_files import RowRefused, text_of
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 from studio.services import import_mapping
 from studio.services.errors import StudioError
-from studio.services.import_files import UnreadableRow, read_rows
-from studio.services.import_rows import RowPairs, RowRefused, row_pairs
+from studio.services.import_files import RowRefused, UnreadableRow, read_rows
+from studio.services.import_rows import RowPairs, row_pairs
 
 LOOKED_AT = 50  # rows, for the names of the columns
 SHOWN = 5
@@ -90,6 +90,8 @@ def _sample(number: int, row: dict[str, Any] | UnreadableRow, mapping: Mapping[s
 def _verdict(parsed: RowPairs) -> str:
     if parsed.scores:
         return "scores " + ", ".join(f"{score:g}" for score in parsed.scores)
+    if parsed.adjudication is not None:
+        return f"adjudicated: {VERDICTS[parsed.adjudication.choice]}"
     counted: dict[str, int] = {}
     for vote in parsed.votes:
         counted[VERDICTS[vote.choice]] = counted.get(VERDICTS[vote.choice], 0) + 1

@@ -25,6 +25,7 @@ class ImportReport:
     duplicate: int = 0  # brought nothing new
     pairs: int = 0  # new pairs
     votes: int = 0  # new votes
+    adjudications: int = 0  # new last words of leads
     repeated_votes: int = 0  # the annotator had given that verdict on that pair already
     contradicting_votes: int = 0  # the annotator had given another verdict, which stands
     control_tokens: int = 0  # rows whose text spells a control token
@@ -66,6 +67,8 @@ class ImportReport:
             f"  {self.votes} new votes, {self.repeated_votes} given before, "
             f"{self.contradicting_votes} against the annotator's earlier verdict (not counted)",
         ]
+        if self.adjudications:
+            lines.append(f"  {self.adjudications} new adjudications, which override votes")
         if self.control_tokens:
             listed = ", ".join(f"{name} {n}" for name, n in self.control_token_counts.items())
             lines.append(f"  {self.control_tokens} rows spell control tokens: {listed}")

@@ -31,15 +31,17 @@ from sqlalchemy.orm import Session
 
 from db import audit, content
 from db import projects as project_queries
+from db.adjudications import ADJUDICATION
 from db.content import NewPair, NewVote
 from db.engine import Database
 from db.models import Project, utc_now
 from studio.services import import_mapping, projects
 from studio.services.errors import Conflict, StudioError, UsageError
-from studio.services.import_files import Rows, UnreadableRow, read_rows
+from studio.services.import_files import RowRefused, Rows, UnreadableRow, read_rows
 from studio.services.import_rehearsal import rehearsal
 from studio.services.import_report import ImportReport
-from studio.services.import_rows import ANSWER_RULES, RowPairs, RowRefused, RowVote, row_pairs
+from studio.services.import_rows import ANSWER_RULES, RowPairs, row_pairs
+from studio.services.import_votes import RowVote
 
 __all__ = ["PURPOSES", "ImportReport", "import_file", "read_rows"]
 
@@ -263,7 +265,7 @@ def _parsed_rows(
             parsed = row_pairs(row)
             if outcome.purpose == "gold":
                 for couple in parsed.couples(outcome.answers_rule):
-                    _agreed(parsed.votes_on(*couple))
+                    _agreed(parsed, *couple)
             spelled.check(parsed, outcome)
         except RowRefused as refused:
             outcome.refuse(number, refused.reason, refused.seen, row)
@@ -273,8 +275,10 @@ def _parsed_rows(
         yield parsed
 
 
-def _agreed(votes: Sequence[RowVote]) -> str:
-    """The verdict that most of the votes give: the gold choice."""
+def _agreed(parsed: RowPairs, first: int, second: int) -> str:
+    """The last word, or the verdict that most of the votes give: the gold choice."""
+    last_word = parsed.adjudication
+    votes = [last_word] if last_word else parsed.votes_on(first, second)
     counts = Counter(vote.choice for vote in votes if vote.choice in ("a", "b", "tie"))
     ranked = counts.most_common(2)
     if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
@@ -316,13 +320,15 @@ def _add_batch(
     for size in sizes:
         of_row = list(itertools.islice(added, size))
         num_votes = sum(each.num_votes for each in of_row)
+        num_last_words = sum(each.num_adjudications for each in of_row)
+        outcome.adjudications += num_last_words
         outcome.pairs += sum(each.is_new for each in of_row)
         outcome.votes += num_votes
         outcome.repeated_votes += sum(each.num_known for each in of_row)
         outcome.contradicting_votes += sum(each.num_contradicting for each in of_row)
         if any(each.is_new for each in of_row):
             outcome.imported += 1
-        elif num_votes:
+        elif num_votes or num_last_words:
             outcome.merged += 1
         else:
             outcome.duplicate += 1
@@ -339,34 +345,44 @@ def _new_pairs(project_id: int, parsed: RowPairs, outcome: ImportReport) -> list
             parsed.meta,
             sources=(parsed.source(first), parsed.source(second)),
         )
-        votes = parsed.votes_on(first, second)
-        if outcome.purpose == "votes" and votes:
-            given = _new_votes(project_id, parsed.row_id, votes, new, outcome.file)
-            new = replace(new, votes=given)
+        if outcome.purpose == "votes":
+            new = replace(
+                new, votes=tuple(_new_votes(project_id, parsed, first, second, new, outcome.file))
+            )
         elif outcome.purpose == "gold":
-            new = replace(new, gold_choice=_agreed(votes))
+            new = replace(new, gold_choice=_agreed(parsed, first, second))
         made.append(new)
     return made
 
 
 def _new_votes(
-    project_id: int, row_id: str, given: Sequence[RowVote], new: NewPair, file: str
-) -> tuple[NewVote, ...]:
-    pair, flipped = content.pair_key(new)
-    votes = []
-    for vote in given:
-        choice = content.FLIPPED.get(vote.choice, vote.choice) if flipped else vote.choice
-        # Not the file's name: the same rows under another name are the same votes.
-        identity = json.dumps([project_id, pair, row_id, vote.annotator, choice, vote.strength])
-        votes.append(
-            NewVote(
-                id=str(uuid.uuid5(VOTE_NAMESPACE, identity)),
-                annotator=f"import:{file}:{vote.annotator}",
-                choice=vote.choice,
-                strength=vote.strength,
-                reasons=vote.reasons,
-                comment=vote.comment,
-                duration_ms=vote.duration_ms,
-            )
+    project_id: int, parsed: RowPairs, first: int, second: int, new: NewPair, file: str
+) -> Iterator[NewVote]:
+    """The row's votes on this pair, and a lead's last word on it."""
+    for vote in parsed.votes_on(first, second):
+        yield _new_vote(project_id, parsed.row_id, vote, new, file)
+    if parsed.adjudication is not None:
+        last_word = _new_vote(
+            project_id, parsed.row_id, parsed.adjudication, new, file, ADJUDICATION
         )
-    return tuple(votes)
+        yield replace(last_word, purpose=ADJUDICATION)
+
+
+def _new_vote(
+    project_id: int, row_id: str, vote: RowVote, new: NewPair, file: str, *marks: str
+) -> NewVote:
+    """The vote with an id that follows from what it says, and from `marks` of its kind."""
+    pair, flipped = content.pair_key(new)
+    choice = content.FLIPPED.get(vote.choice, vote.choice) if flipped else vote.choice
+    # Not the file's name: the same rows under another name are the same votes.
+    identity = [project_id, pair, row_id, vote.annotator, choice, vote.strength, *marks]
+    return NewVote(
+        id=str(uuid.uuid5(VOTE_NAMESPACE, json.dumps(identity))),
+        annotator=f"import:{file}:{vote.annotator}",
+        choice=vote.choice,
+        strength=vote.strength,
+        reasons=vote.reasons,
+        aspects=vote.aspects,
+        comment=vote.comment,
+        duration_ms=vote.duration_ms,
+    )

@@ -22,7 +22,8 @@ from db.content import NewPair
 from db.models import JUDGING, utc_now
 from studio.services import encoding
 from studio.services.errors import Conflict, NotFound, UsageError
-from studio.services.import_rows import RowRefused, row_pairs
+from studio.services.import_files import RowRefused
+from studio.services.import_rows import row_pairs
 from studio.services.people import require
 
 if TYPE_CHECKING:

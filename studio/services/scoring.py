@@ -23,7 +23,7 @@ from db import checkpoints
 from db.models import Checkpoint
 from studio.services.backbones import told_plainly
 from studio.services.errors import NotFound, StudioError, UsageError
-from studio.services.import_rows import ROLES
+from studio.services.import_texts import ROLES
 
 if TYPE_CHECKING:
     from pathlib import Path

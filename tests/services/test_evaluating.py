@@ -82,6 +82,18 @@ def test_votes_become_soft_targets_and_rows_without_a_verdict_are_counted(
     assert figures["left_out"]["chosen and rejected are equal"] == 1
 
 
+def test_a_last_word_in_the_file_is_the_verdict(tmp_path: Path) -> None:
+    row = {
+        "prompt": "p", "answers": ["x", "y"],
+        "votes": [{"annotator": name, "choice": "a"} for name in ("ada", "bo")],
+    }  # fmt: skip
+    rows = [row | {"adjudication": {"annotator": "lea", "choice": each}} for each in ("b", "tie")]
+    found = evaluating.read_pairs(write_jsonl(tmp_path / "v.jsonl", rows))
+    for pair, better in zip(found.pairs, ("y", None), strict=True):
+        chosen = {0.0: pair.answer_b, 0.5: None, 1.0: pair.answer_a}[pair.target]
+        assert (chosen and chosen.response) == better
+
+
 def test_no_side_betrays_the_winner() -> None:
     """Which answer stands first must not follow from which one was chosen."""
     from studio.services.import_rows import row_pairs

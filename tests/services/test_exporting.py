@@ -11,12 +11,16 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db import pair_texts, votes
 from db.engine import Database
+from db.models import Vote
 from studio.services import adjudication, exporting, importing, labelling
 from studio.services.errors import Conflict, NotFound, UsageError
-from tests.rows import make_project, new_pair, write_jsonl
+from tests.judging import give, pair_ids
+from tests.rows import make_project, new_pair, open_pairs, write_jsonl
 
 
 @pytest.fixture
@@ -136,6 +140,67 @@ def test_exported_votes_come_in_again_with_the_same_meaning(
         found = [votes.judged_pairs(s, each) for each in (project_id, report.project_id)]
     first, again = (sorted((p.response_a, p.target, p.num_votes) for p in each) for each in found)
     assert first == again
+
+
+@pytest.mark.parametrize("fmt", ["jsonl", "parquet"])
+def test_last_words_and_ratings_come_in_again(database: Database, tmp_path: Path, fmt: str) -> None:
+    project_id = make_project(database, open_pairs(8), aspects=["tone", "facts"])
+    ids = pair_ids(database, project_id)
+    aspects = {"tone": {"a": 4, "b": 1}, "facts": {"b": 5}}
+    for pair_id in ids[:6]:
+        give(database, project_id, pair_id, "ann", "a", aspects=aspects, strength=2)
+    words = dict(zip(ids[4:], ("b", "both_bad", "tie"), strict=False))  # on the last alone no vote
+    for pair_id, choice in words.items():
+        last_word = {"vote_id": str(uuid.uuid4()), "choice": choice, "comment": "so"}
+        adjudication.adjudicate(database, project_id, "mara", pair_id, last_word)
+    out = tmp_path / f"v.{fmt}"
+    exporting.export(database, project_id, "votes", fmt, out)
+
+    tried = importing.import_file(database, out, project_name="again", dry_run=True)
+    report = importing.import_file(database, out, project_name="again")
+    for each in (tried, report):
+        assert (each.pairs, each.votes, each.adjudications, each.num_refused) == (7, 6, 3, 0)
+    assert "3 new adjudications" in report.as_text()
+    assert report.project_id is not None
+    before, after = (_judgements(database, each) for each in (project_id, report.project_id))
+    assert before == after
+    assert any(ratings == aspects for _, _, _, ratings, _ in after)
+    repeated = importing.import_file(database, out, project_name="again")
+    assert (repeated.duplicate, repeated.votes, repeated.adjudications) == (7, 0, 0)
+    assert (repeated.repeated_votes, repeated.contradicting_votes) == (9, 0)
+
+    # One last word stands on a pair: a lead's own is not overridden by a file's.
+    with database.read() as s:
+        same = {text: pair_id for pair_id, text in _texts(s, report.project_id).items()}
+        here = {same[text]: words[pair_id] for pair_id, text in _texts(s, project_id).items()
+                if pair_id in words}  # fmt: skip
+    changed = next(pair_id for pair_id, choice in here.items() if choice == "b")
+    own = {"vote_id": str(uuid.uuid4()), "choice": "a"}
+    adjudication.adjudicate(database, report.project_id, "lea", changed, own)
+    again = importing.import_file(database, out, project_name="again")
+    assert (again.adjudications, again.repeated_votes, again.contradicting_votes) == (0, 8, 1)
+    assert adjudication.open_pair(database, report.project_id, changed)["adjudication"][
+        "annotator"
+    ] == "lea"  # fmt: skip
+
+
+def _texts(s: Session, project_id: int) -> dict[int, str]:
+    (chunk,) = pair_texts.iter_pairs(s, project_id, 100)
+    return {each.pair_id: each.response_a for each in chunk}
+
+
+def _judgements(database: Database, project_id: int) -> list[tuple[Any, ...]]:
+    """Every standing vote by the text that it is on, and what the pair's votes come to."""
+    with database.read() as s:
+        texts = _texts(s, project_id)
+        targets = {pair.pair_id: pair.target for pair in votes.judged_pairs(s, project_id)}
+        found = s.scalars(select(Vote).where(Vote.project_id == project_id))
+        rows = [
+            (texts[vote.pair_id], vote.purpose, (vote.choice, vote.strength, vote.comment),
+             vote.aspects, targets.get(vote.pair_id))
+            for vote in found
+        ]  # fmt: skip
+    return sorted(rows, key=lambda row: row[:3])
 
 
 @pytest.mark.parametrize(

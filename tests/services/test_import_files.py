@@ -11,8 +11,8 @@ import pytest
 
 from studio.services import import_mapping
 from studio.services.errors import StudioError
-from studio.services.import_files import UnreadableRow, read_rows
-from studio.services.import_rows import RowPairs, RowRefused, row_pairs
+from studio.services.import_files import RowRefused, UnreadableRow, read_rows
+from studio.services.import_rows import RowPairs, row_pairs
 
 HEADER = "prompt,chosen,rejected\n"
 

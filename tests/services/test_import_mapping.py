@@ -13,7 +13,7 @@ from db.engine import Database
 from db.models import Pair, Response, Vote
 from studio.services import import_mapping, import_preview, importing
 from studio.services.errors import Conflict, UsageError
-from studio.services.import_rows import RowRefused
+from studio.services.import_files import RowRefused
 from tests.rows import write_jsonl
 
 ARENA = {

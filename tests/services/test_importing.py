@@ -22,7 +22,8 @@ from db.engine import Database
 from db.models import Pair, Project, Slot, Vote
 from studio.services import importing, projects
 from studio.services.errors import StudioError, UsageError
-from studio.services.import_rows import RowRefused, row_pairs
+from studio.services.import_files import RowRefused
+from studio.services.import_rows import row_pairs
 from studio.services.importing import ImportReport, import_file
 from tests.rows import preference, user, write_jsonl
 
@@ -149,6 +150,28 @@ def test_gold_keeps_the_agreed_verdict_and_hands_nothing_out(
     assert found is not None
     gold = {"a": found.response_a, "b": found.response_b}[str(pair.gold_choice)]
     assert gold == "good 1"
+
+
+@pytest.mark.parametrize(("last_word", "answer"), [("b", "good"), ("both_bad", None)])
+def test_a_last_word_settles_what_is_known_of_a_gold_pair(
+    sqlite_database: Database, tmp_path: Path, last_word: str, answer: str | None
+) -> None:
+    split = [{"annotator": n, "choice": n} for n in "ab"]
+    row = {
+        "prompt": "q", "answers": ["bad", "good"], "votes": split,
+        "adjudication": {"annotator": "lea", "choice": last_word},
+    }  # fmt: skip
+    path = write_jsonl(tmp_path / "f.jsonl", [row, preference(1)])
+    report = _import(sqlite_database, path, purpose="gold")
+    assert report.refused_counts.get("no agreed verdict for a gold pair", 0) == (answer is None)
+    with sqlite_database.read() as s:
+        known = s.execute(select(Pair.id, Pair.gold_choice, Pair.project_id)).all()
+        texts = pair_texts.get_pairs(s, known[0].project_id, [pair.id for pair in known])
+    golds = {
+        {"a": texts[pair.id].response_a, "b": texts[pair.id].response_b}[str(pair.gold_choice)]
+        for pair in known
+    }
+    assert golds == {"good 1"} | ({answer} if answer else set())
 
 
 def test_an_unknown_purpose_is_refused(sqlite_database: Database, tmp_path: Path) -> None:
