@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,17 @@ class Studio:
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(timeout=20)
+
+    def wait_for_run(self, kind: str, patience_s: float = 120) -> None:
+        """Until a run of this kind has succeeded."""
+        deadline = time.monotonic() + patience_s
+        query = "SELECT 1 FROM training_run WHERE kind = ? AND status = 'succeeded'"
+        while time.monotonic() < deadline:
+            with closing(sqlite3.connect(self.data_dir / "studio.db")) as connection:
+                if connection.execute(query, [kind]).fetchone():
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"no {kind} run succeeded within {patience_s:g} s:\n{self.output}")
 
     def console(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a console command on the server's data directory."""
@@ -101,9 +113,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def end_jobs(data_dir: Path) -> None:
     """Kill the job processes that a server left behind on purpose."""
-    import sqlite3
-    from contextlib import closing
-
     path = data_dir / "studio.db"
     if not path.exists():
         return

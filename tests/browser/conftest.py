@@ -1,13 +1,14 @@
 """A real Chromium on the real application: its own process, data directory and tiny backbone.
 
-Fixtures: `studio` (one server a test module, demo project inside), `browser`, `page` (opened on
-nothing; fails the test on a console error or a request that would leave the machine), `open_page`
-(the page, loaded and ready), `show` (the heatmaps of made-up scores, alone in a page).
+Fixtures: `studio` (one server a test module, demo project inside and encoded), `browser`, `page`
+(opened on nothing; fails the test on a console error or a request that would leave the machine),
+`open_page` (the page, loaded and ready), `show` (the heatmaps of made-up scores, alone in a page).
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,9 +34,21 @@ LOCAL_SCHEMES = {"data", "blob", "about"}
 expect.set_options(timeout=15_000)
 
 
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Path:
+    """A data directory with the demo project, imported and encoded; every server gets a copy."""
+    data_dir = tmp_path_factory.mktemp("demo") / "data"
+    with running_studio(data_dir, tiny_backbone, "--demo") as server:
+        server.wait_for_run("encode")
+    return data_dir
+
+
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path) -> Iterator[Studio]:
+def studio(
+    tmp_path_factory: pytest.TempPathFactory, tiny_backbone: Path, demo_data: Path
+) -> Iterator[Studio]:
     data_dir = tmp_path_factory.mktemp("studio") / "data"
+    shutil.copytree(demo_data, data_dir)
     with running_studio(data_dir, tiny_backbone, "--demo") as server:
         yield server
 
