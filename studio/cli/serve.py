@@ -149,6 +149,8 @@ def _when_started(server: object, then: Callable[[], None]) -> None:
 
 
 def _announce(url: str, settings: Settings, output: Console, database: Database) -> None:
+    from studio.services import quality
+
     output.say(f"Reward Studio is at {url} (Ctrl-C ends it)")
     if settings.public_url:
         output.say(f"People reach it at {settings.public_url}")
@@ -159,6 +161,7 @@ def _announce(url: str, settings: Settings, output: Console, database: Database)
         )
     time.sleep(WARM_UP_DELAY_S)
     _warm_up(database, settings)
+    quality.warm_up(database)
 
 
 def _warm_up(database: Database, settings: Settings) -> None:

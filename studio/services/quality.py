@@ -108,6 +108,14 @@ def overview(database: Database, project_id: int) -> Overview:
         return kept.overview
 
 
+def warm_up(database: Database) -> None:
+    """Compute what the first look would wait for: some seconds where there are a million votes."""
+    with database.read() as s:
+        ids = [project.id for project in projects.list_projects(s)]
+    for project_id in ids[-MAX_KEPT:]:
+        overview(database, project_id)
+
+
 def human_ceiling(database: Database, project_id: int) -> Estimate:
     """How well one person predicts what the others say: the most that a model's accuracy means."""
     return overview(database, project_id).ceiling

@@ -130,6 +130,14 @@ def test_figures_follow_the_votes_and_are_kept_while_nothing_changes(database: D
     assert quality.overview(database, project_id).merged.num_with_target == 0
 
 
+def test_figures_computed_ahead_are_those_that_are_shown(database: Database) -> None:
+    project_id, _ = _judged(database, 6)
+    make_project(database, name="empty")
+    quality.warm_up(database)
+    kept = quality._kept[database.url, project_id].overview
+    assert quality.overview(database, project_id) is kept
+
+
 def test_an_empty_project_has_no_figures(database: Database) -> None:
     project_id = make_project(database)
     found = quality.overview(database, project_id)
