@@ -171,14 +171,12 @@ function draw() {
 watch("value", draw);
 draw();
 
-// One part asks for news, every second while somebody looks and more often while something runs: also
-// where another tab has opened this one, of which Gradio's tabs send no event. A tab that is not shown
-// has no boxes on the page.
+// One part asks for news, every second while somebody looks: also where another tab has opened this
+// one, of which Gradio's tabs send no event. A tab that is not shown has no boxes on the page.
 const LOOK_EVERY_MS = 1000;
-const FOLLOW_EVERY_MS = 350;
-function look() {
-  if (!element.isConnected) return;
-  if (!document.hidden && element.getClientRects().length) trigger("look");
-  setTimeout(look, parsed(props.value)?.is_busy ? FOLLOW_EVERY_MS : LOOK_EVERY_MS);
+if (props.part === "headline") {
+  const looking = setInterval(() => {
+    if (!element.isConnected) clearInterval(looking);
+    else if (!document.hidden && element.getClientRects().length) trigger("look");
+  }, LOOK_EVERY_MS);
 }
-if (props.part === "headline") setTimeout(look, LOOK_EVERY_MS);

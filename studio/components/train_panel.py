@@ -61,7 +61,6 @@ def headline_value(status: Status, left_out: str = "") -> str:
             "checkpoint_id": checkpoint["id"] if checkpoint else None,
             "why_not": status["why_not_trainable"],
             "left_out": left_out,
-            "is_busy": any(run["kind"] != "encode" for run in status["unfinished"]),
         }
     )
 
