@@ -20,6 +20,14 @@ function blocksBelow(pane) {
     .filter(({ box }) => box.top > edge);
 }
 
+// What was to be painted later is painted.
+function paintAll(text) {
+  for (const block of text.querySelectorAll(".below")) {
+    block.classList.remove("below");
+    block.style.containIntrinsicBlockSize = "";
+  }
+}
+
 class PairView {
   // `parts`: the elements {prompt, left, right, note}. `ahead`: {left, right}, panes like those of
   // the answers and behind them, in which the next pair is laid out while this one is read.
@@ -28,7 +36,7 @@ class PairView {
     this.ahead = ahead;
     this.next = []; // the showings to come, nearest first
     this.prepared = new Map(); // showing -> nodes, drawn while nobody waits
-    this.laidOut = null; // {showing, below}: whose answers are in `ahead`, and what is painted later
+    this.laidOut = null; // {showing, prompt}: whose answers are in `ahead`
     this.showing = null;
     this.isDiffShown = false;
     this.led = null; // the pane that scrolls because the other one did
@@ -67,10 +75,12 @@ class PairView {
   }
 
   putAhead(showing) {
-    const nodes = this.prepared.get(showing) || this.nodesOf(showing);
-    this.prepared.set(showing, nodes);
-    for (const side of SIDES) this.ahead[side].replaceChildren(nodes[side]);
-    this.laidOut = { showing, below: [] };
+    const { prompt, ...answers } = this.prepared.get(showing) || this.nodesOf(showing);
+    for (const side of SIDES) {
+      paintAll(answers[side]);
+      this.ahead[side].replaceChildren(answers[side]);
+    }
+    this.laidOut = { showing, prompt };
   }
 
   // The layout of long answers with tables and formulas would take longer than all else that a
@@ -80,34 +90,30 @@ class PairView {
     this.putAhead(showing);
     const panes = SIDES.map((side) => this.ahead[side]);
     for (const pane of panes) pane.style.contentVisibility = "visible";
-    const found = panes.flatMap(blocksBelow);
+    const below = panes.flatMap(blocksBelow);
     for (const pane of panes) pane.style.contentVisibility = "";
-    for (const { block, box } of found) {
+    for (const { block, box } of below) {
       block.style.containIntrinsicBlockSize = `${box.height}px`;
       block.classList.add("below");
     }
-    this.laidOut.below = found.map(({ block }) => block);
   }
 
   show(showing) {
     if (this.laidOut?.showing !== showing) this.putAhead(showing);
-    const { below } = this.laidOut;
-    const { prompt } = this.prepared.get(showing);
+    const { prompt } = this.laidOut;
     this.prepared.delete(showing);
     this.laidOut = null;
     this.showing = showing;
     const { parts } = this;
-    for (const pane of [parts.prompt, parts.left, parts.right]) pane.scrollTop = 0; // nothing is changed yet: no layout is needed
+    // Before anything else is changed, so that no layout is needed.
+    for (const pane of [parts.prompt, parts.left, parts.right]) pane.scrollTop = 0;
     for (const side of SIDES) this.bringForward(side);
     parts.prompt.replaceChildren(...prompt);
     parts.note.hidden = !this.isDiffShown;
     parts.note.textContent = "";
     afterPaint(() => {
-      for (const block of below) {
-        block.classList.remove("below");
-        block.style.containIntrinsicBlockSize = "";
-      }
       if (this.showing !== showing) return;
+      for (const side of SIDES) paintAll(this.parts[side]);
       if (!this.laidOut) for (const side of SIDES) this.ahead[side].replaceChildren();
       if (this.isDiffShown) this.markDifference();
       this.findScrollable();
