@@ -56,10 +56,9 @@ def queue_position(pair: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class NewVote:
-    """A judgement to import; `a` is the new pair's first answer."""
+class Judgement:
+    """One verdict on two answers, `a` being the first; `aspects` are ratings of `a` and `b`."""
 
-    id: str
     annotator: str
     choice: str
     strength: int | None = None
@@ -67,6 +66,13 @@ class NewVote:
     comment: str = ""
     duration_ms: int | None = None
     aspects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVote(Judgement):
+    """A judgement to import."""
+
+    id: str
     purpose: str = "label"  # or "adjudication"
 
 
@@ -296,9 +302,9 @@ def _update_slots(
     slots.add_slots(s, project_id, places, wanted_votes)
 
 
-def _author(vote: NewVote | Vote) -> str | None:
-    """Who has one verdict on a pair: an annotator, or whoever of the leads has the last word."""
-    return None if vote.purpose == ADJUDICATION else vote.annotator
+def _author(purpose: str, annotator: str) -> str | None:
+    """Who has one verdict on a pair: an annotator, or (None) whichever lead has the last word."""
+    return None if purpose == ADJUDICATION else annotator
 
 
 def _verdicts(
@@ -312,13 +318,16 @@ def _verdicts(
     }
     if not pairs:
         return {}
-    rows = s.scalars(
-        select(Vote).where(
+    rows = s.execute(
+        select(Vote.pair_id, Vote.purpose, Vote.annotator, Vote.choice).where(
             Vote.pair_id.in_(pairs), Vote.retracted_at.is_(None),
             or_(Vote.imported.is_(True), Vote.purpose == ADJUDICATION),
         )
     )  # fmt: skip
-    return {(vote.pair_id, _author(vote)): vote.choice for vote in rows}
+    return {
+        (pair_id, _author(purpose, annotator)): choice
+        for pair_id, purpose, annotator, choice in rows
+    }
 
 
 def _results(
@@ -334,7 +343,7 @@ def _results(
             if vote.id in stored and vote.id not in counted:
                 counted.add(vote.id)
                 num_stored[vote.purpose] += 1
-            elif verdicts.get((pair_id, _author(vote)), choice) == choice:
+            elif verdicts.get((pair_id, _author(vote.purpose, vote.annotator)), choice) == choice:
                 num_known += 1
             else:
                 num_contradicting += 1

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from db.content import Judgement
 from studio.services import import_texts, import_votes
 from studio.services.import_files import (
     MAX_ROW_BYTES,
@@ -26,7 +27,7 @@ from studio.services.import_files import (
     parse_json,
 )
 from studio.services.import_texts import Messages, is_given
-from studio.services.import_votes import SCORED, RowVote
+from studio.services.import_votes import SCORED
 from studio.services.projects import is_storable
 
 MAX_DEPTH = 32  # of `meta`
@@ -44,13 +45,13 @@ class RowPairs:
     row_id: str
     messages: Messages
     answers: tuple[str, ...]
-    votes: tuple[RowVote, ...]
+    votes: tuple[Judgement, ...]
     category: str | None
     meta: dict[str, Any]
     ignored: tuple[str, ...] = field(default=())  # columns that were not kept
     sources: tuple[str | None, ...] = ()  # who wrote each answer; empty where nothing is said
     scores: tuple[float, ...] = ()
-    adjudication: RowVote | None = None  # a lead's last word on the two answers
+    adjudication: Judgement | None = None  # a lead's last word on the two answers
 
     def couples(self, rule: str) -> list[tuple[int, int]]:
         """Which two answers make a pair (their places), by one of ANSWER_RULES."""
@@ -64,12 +65,12 @@ class RowPairs:
         drawn = hashlib.sha256("\x1f".join(self.answers).encode()).digest()
         return [every[int.from_bytes(drawn[:8]) % len(every)]]
 
-    def votes_on(self, first: int, second: int) -> tuple[RowVote, ...]:
+    def votes_on(self, first: int, second: int) -> tuple[Judgement, ...]:
         """The row's verdicts on these two answers; `a` is the first."""
         if not self.scores:
             return self.votes
         difference = self.scores[first] - self.scores[second]
-        return (RowVote(SCORED, "a" if difference > 0 else "b" if difference < 0 else "tie"),)
+        return (Judgement(SCORED, "a" if difference > 0 else "b" if difference < 0 else "tie"),)
 
     def source(self, place: int) -> str | None:
         return self.sources[place] if self.sources else None
@@ -82,13 +83,13 @@ class RowPairs:
 
 def row_pairs(row: Mapping[str, Any]) -> RowPairs:
     """The row's content, checked; raises RowRefused."""
-    votes: tuple[RowVote, ...] = ()
-    last_word: RowVote | None = None
+    votes: tuple[Judgement, ...] = ()
+    last_word: Judgement | None = None
     ignored: set[str] = set()
     if is_given(row, "chosen") or is_given(row, "rejected"):
         messages, answers = import_texts.chosen_and_rejected(row)
-        votes = (RowVote(import_votes.annotator_of(row), "a"),)
-        ignored = {name for name in ("votes", "adjudication", "scores") if row.get(name)}
+        votes = (Judgement(import_votes.annotator_of(row), "a"),)
+        ignored = {name for name in ("votes", "adjudication") if row.get(name)}
     elif is_given(row, "answers") or is_given(row, "responses"):
         messages = import_texts.prompt_of(row)
         answers = import_texts.answers_of(row)
@@ -102,6 +103,8 @@ def row_pairs(row: Mapping[str, Any]) -> RowPairs:
         raise RowRefused(what, answers[0])
     meta, dropped = _meta(row)
     has_verdict = bool(votes or last_word)
+    if has_verdict and row.get("scores"):
+        ignored.add("scores")
     parsed = RowPairs(
         row_id="" if row.get("id") is None else str(row["id"]),
         messages=messages,
@@ -111,9 +114,7 @@ def row_pairs(row: Mapping[str, Any]) -> RowPairs:
         meta=meta,
         ignored=tuple(sorted(dropped | ignored)),
         sources=import_texts.sources_of(row, len(answers)),
-        scores=()
-        if "scores" in ignored or has_verdict
-        else import_votes.scores_of(row, len(answers)),
+        scores=() if has_verdict else import_votes.scores_of(row, len(answers)),
         adjudication=last_word,
     )
     _check_storable(parsed)

@@ -13,10 +13,12 @@ Messages = list[dict[str, str]]
 
 
 def is_given(row: Mapping[str, Any], name: str) -> bool:
+    """The column is there and not empty."""
     return row.get(name) is not None
 
 
 def chosen_and_rejected(row: Mapping[str, Any]) -> tuple[Messages, tuple[str, ...]]:
+    """Prompt and two answers; without a prompt both are conversations that share it."""
     for name in ("chosen", "rejected"):
         if not is_given(row, name):
             seen = "it is empty" if name in row else f"columns {', '.join(map(str, row))}"
@@ -43,6 +45,7 @@ def _conversation(row: Mapping[str, Any], name: str) -> Messages:
 
 
 def prompt_of(row: Mapping[str, Any]) -> Messages:
+    """The prompt as messages; plain text is a user's."""
     prompt = text_of(row.get("prompt"))
     if prompt is None:
         raise RowRefused("no 'prompt'", f"columns {', '.join(map(str, row))}")
@@ -105,6 +108,7 @@ def _joined_parts(parts: list[Any], name: str) -> str:
 
 
 def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The texts in `answers` or `responses`."""
     name = "answers" if is_given(row, "answers") else "responses"
     value = row[name]
     if not isinstance(value, list) or not 2 <= len(value) <= MAX_RESPONSES:
@@ -117,6 +121,7 @@ def answers_of(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def sources_of(row: Mapping[str, Any], num_answers: int) -> tuple[str | None, ...]:
+    """Who wrote each answer; empty where nothing is said."""
     value = row.get("sources")
     if value is None:
         return ()

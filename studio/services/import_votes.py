@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from db.content import Judgement
 from db.models import CHOICES, FILLING
 from studio.services.import_files import RowRefused
 from studio.services.vote_form import MAX_ASPECT
@@ -22,20 +22,8 @@ VOTE_FIELDS = {
 SIDES = ("a", "b")
 
 
-@dataclass(frozen=True, slots=True)
-class RowVote:
-    """One verdict on two answers; `a` is the first."""
-
-    annotator: str
-    choice: str
-    strength: int | None = None
-    reasons: tuple[str, ...] = ()
-    comment: str = ""
-    duration_ms: int | None = None
-    aspects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # of `a` and of `b`
-
-
-def votes_of(row: Mapping[str, Any], num_answers: int) -> tuple[tuple[RowVote, ...], set[str]]:
+def votes_of(row: Mapping[str, Any], num_answers: int) -> tuple[tuple[Judgement, ...], set[str]]:
+    """The row's `votes` on its two answers, and what of them is not kept."""
     value = row.get("votes")
     if value is None or value == []:
         return (), set()
@@ -47,7 +35,7 @@ def votes_of(row: Mapping[str, Any], num_answers: int) -> tuple[tuple[RowVote, .
     return votes, set().union(*(_not_kept(each, "votes") for each in value))
 
 
-def last_word_of(row: Mapping[str, Any], num_answers: int) -> tuple[RowVote | None, set[str]]:
+def last_word_of(row: Mapping[str, Any], num_answers: int) -> tuple[Judgement | None, set[str]]:
     """A lead's adjudication, which overrides the votes, and what of it is not kept."""
     value = row.get("adjudication")
     if value is None:
@@ -70,7 +58,7 @@ def _not_kept(vote: Mapping[str, Any], name: str) -> set[str]:
     }
 
 
-def _vote(vote: Mapping[str, Any], nobody: str) -> RowVote:
+def _vote(vote: Mapping[str, Any], nobody: str) -> Judgement:
     """The vote; without an annotator's name it is by `nobody`."""
     choice = vote.get("choice")
     if choice not in CHOICES:
@@ -88,7 +76,7 @@ def _vote(vote: Mapping[str, Any], nobody: str) -> RowVote:
     ):
         raise RowRefused("a vote's duration_ms is no number of milliseconds", repr(duration))
     annotator = vote.get("annotator")
-    return RowVote(
+    return Judgement(
         annotator=nobody if annotator in (None, "") else str(annotator),
         choice=choice,
         strength=None if strength is None else int(strength),
@@ -109,6 +97,8 @@ def _aspects(value: Any) -> dict[str, dict[str, int]]:
         raise RowRefused("a vote's 'aspects' is no list of ratings", repr(value))
     found: dict[str, dict[str, int]] = {}
     for each in value:
+        if each["aspect"] in found:
+            raise RowRefused("a vote rates an aspect twice", each["aspect"])
         ratings = {side: each[side] for side in SIDES if each.get(side) is not None}
         for rating in ratings.values():
             if isinstance(rating, bool) or rating not in range(1, MAX_ASPECT + 1):
@@ -119,6 +109,7 @@ def _aspects(value: Any) -> dict[str, dict[str, int]]:
 
 
 def annotator_of(row: Mapping[str, Any]) -> str:
+    """Who chose, in a row of chosen and rejected."""
     value = row.get("annotator")
     return MERGED if value in (None, "") else str(value)
 
@@ -128,6 +119,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def scores_of(row: Mapping[str, Any], num_answers: int) -> tuple[float, ...]:
+    """A number for each answer, the higher the better; empty where none is given."""
     value = row.get("scores")
     if value is None or value == []:
         return ()

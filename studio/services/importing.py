@@ -23,7 +23,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,7 +41,6 @@ from studio.services.import_files import RowRefused, Rows, UnreadableRow, read_r
 from studio.services.import_rehearsal import rehearsal
 from studio.services.import_report import ImportReport
 from studio.services.import_rows import ANSWER_RULES, RowPairs, row_pairs
-from studio.services.import_votes import RowVote
 
 __all__ = ["PURPOSES", "ImportReport", "import_file", "read_rows"]
 
@@ -358,31 +357,20 @@ def _new_pairs(project_id: int, parsed: RowPairs, outcome: ImportReport) -> list
 def _new_votes(
     project_id: int, parsed: RowPairs, first: int, second: int, new: NewPair, file: str
 ) -> Iterator[NewVote]:
-    """The row's votes on this pair, and a lead's last word on it."""
-    for vote in parsed.votes_on(first, second):
-        yield _new_vote(project_id, parsed.row_id, vote, new, file)
+    """The row's votes on this pair and a lead's last word on it, with ids that follow from them."""
+    given = [(vote, "label") for vote in parsed.votes_on(first, second)]
     if parsed.adjudication is not None:
-        last_word = _new_vote(
-            project_id, parsed.row_id, parsed.adjudication, new, file, ADJUDICATION
-        )
-        yield replace(last_word, purpose=ADJUDICATION)
-
-
-def _new_vote(
-    project_id: int, row_id: str, vote: RowVote, new: NewPair, file: str, *marks: str
-) -> NewVote:
-    """The vote with an id that follows from what it says, and from `marks` of its kind."""
+        given.append((parsed.adjudication, ADJUDICATION))
+    if not given:
+        return
     pair, flipped = content.pair_key(new)
-    choice = content.FLIPPED.get(vote.choice, vote.choice) if flipped else vote.choice
-    # Not the file's name: the same rows under another name are the same votes.
-    identity = [project_id, pair, row_id, vote.annotator, choice, vote.strength, *marks]
-    return NewVote(
-        id=str(uuid.uuid5(VOTE_NAMESPACE, json.dumps(identity))),
-        annotator=f"import:{file}:{vote.annotator}",
-        choice=vote.choice,
-        strength=vote.strength,
-        reasons=vote.reasons,
-        aspects=vote.aspects,
-        comment=vote.comment,
-        duration_ms=vote.duration_ms,
-    )
+    for vote, purpose in given:
+        choice = content.FLIPPED.get(vote.choice, vote.choice) if flipped else vote.choice
+        # Not the file's name: the same rows under another name are the same votes.
+        identity = [project_id, pair, parsed.row_id, vote.annotator, choice, vote.strength]
+        if purpose != "label":
+            identity.append(purpose)
+        said = {each.name: getattr(vote, each.name) for each in fields(vote)}
+        said["annotator"] = f"import:{file}:{vote.annotator}"
+        vote_id = str(uuid.uuid5(VOTE_NAMESPACE, json.dumps(identity)))
+        yield NewVote(**said, id=vote_id, purpose=purpose)

@@ -26,8 +26,8 @@ def _count(database: Database, model: type) -> int:
 
 def test_a_swapped_pair_is_the_same_pair_and_its_verdict_turns_with_it(database: Database) -> None:
     project_id = make_project(database)
-    first = NewPair(user("q"), "x", "y", votes=(NewVote("1" * 36, "import:f:1", "a"),))
-    swapped = NewPair(user("q"), "y", "x", votes=(NewVote("2" * 36, "import:f:2", "b"),))
+    first = NewPair(user("q"), "x", "y", votes=(NewVote("import:f:1", "a", id="1" * 36),))
+    swapped = NewPair(user("q"), "y", "x", votes=(NewVote("import:f:2", "b", id="2" * 36),))
     one, other = _add(database, project_id, first, swapped)
     assert (one.is_new, other.is_new) == (True, False)
     assert one.pair_id == other.pair_id
@@ -100,7 +100,7 @@ def test_results_tell_new_votes_from_repeats_and_contradictions(database: Databa
     project_id = make_project(database)
 
     def vote(number: int, choice: str) -> NewPair:
-        given = NewVote(f"{number:036d}", "import:f:merged", choice)
+        given = NewVote("import:f:merged", choice, id=f"{number:036d}")
         return dataclasses.replace(new_pair(1), votes=(given,))
 
     results = _add(database, project_id, vote(1, "a"), vote(1, "a"), vote(2, "a"), vote(3, "b"))

@@ -14,6 +14,7 @@ from db.models import Pair, Response, Vote
 from studio.services import import_mapping, import_preview, importing
 from studio.services.errors import Conflict, UsageError
 from studio.services.import_files import RowRefused
+from studio.services.import_rows import row_pairs
 from tests.rows import write_jsonl
 
 ARENA = {
@@ -176,6 +177,14 @@ def test_scores_give_verdicts(database: Database, tmp_path: Path) -> None:
             a, b = texts[pair.response_a_id], texts[pair.response_b_id]
             found.add((*sorted((a, b)), {"a": a, "b": b}.get(vote.choice, vote.choice)))
     assert found == {("A", "B", "B"), ("B", "C", "B"), ("A", "C", "tie")}
+
+
+@pytest.mark.parametrize(
+    "verdict", [{"votes": [{"choice": "b"}]}, {"adjudication": {"choice": "b"}}]
+)
+def test_scores_beside_a_verdict_are_told_as_not_kept(verdict: Any) -> None:
+    row = row_pairs({"prompt": "?", "answers": ["A", "B"], "scores": [2, 1]} | verdict)
+    assert (row.scores, row.ignored) == ((), ("scores",))
 
 
 @pytest.mark.parametrize("scores", [[1, 2], [1, 2, "three"], [1, 2, float("inf")], "high"])

@@ -62,6 +62,9 @@ REFUSED: list[tuple[Any, str]] = [
     ({"prompt": "q", "answers": ["x", "y"],
       "votes": [{"choice": "a", "aspects": [{"aspect": "tone", "a": 6}]}]},
      "a vote's rating is not 1 to 5"),
+    ({"prompt": "q", "answers": ["x", "y"], "votes": [
+        {"choice": "a", "aspects": [{"aspect": "tone", "a": 1}, {"aspect": "tone", "a": 2}]}]},
+     "a vote rates an aspect twice"),
     ({"prompt": "q", "answers": ["x", "y"], "adjudication": "a"}, "'adjudication' is no object"),
     ({"prompt": "q", "answers": ["x", "y"], "adjudication": {"choice": "skip"}},
      "an adjudication has no verdict"),
