@@ -68,7 +68,7 @@ class ImportReport:
             f"{self.contradicting_votes} against the annotator's earlier verdict (not counted)",
         ]
         if self.adjudications:
-            lines.append(f"  {self.adjudications} new adjudications, which override votes")
+            lines.append(f"  new last words by leads, which override votes: {self.adjudications}")
         if self.control_tokens:
             listed = ", ".join(f"{name} {n}" for name, n in self.control_token_counts.items())
             lines.append(f"  {self.control_tokens} rows spell control tokens: {listed}")

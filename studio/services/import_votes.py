@@ -46,7 +46,7 @@ def last_word_of(row: Mapping[str, Any], num_answers: int) -> tuple[Judgement | 
         raise RowRefused("an adjudication of more than two answers", num_answers)
     vote = _vote(value, "adjudicator")
     if vote.choice not in FILLING:
-        raise RowRefused("an adjudication has no verdict", vote.choice)
+        raise RowRefused(f"an adjudication is none of {', '.join(FILLING)}", vote.choice)
     return vote, _not_kept(value, "adjudication")
 
 

@@ -160,7 +160,7 @@ def test_last_words_and_ratings_come_in_again(database: Database, tmp_path: Path
     report = importing.import_file(database, out, project_name="again")
     for each in (tried, report):
         assert (each.pairs, each.votes, each.adjudications, each.num_refused) == (7, 6, 3, 0)
-    assert "3 new adjudications" in report.as_text()
+    assert "override votes: 3" in report.as_text()
     assert report.project_id is not None
     before, after = (_judgements(database, each) for each in (project_id, report.project_id))
     assert before == after

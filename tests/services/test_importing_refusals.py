@@ -67,7 +67,7 @@ REFUSED: list[tuple[Any, str]] = [
      "a vote rates an aspect twice"),
     ({"prompt": "q", "answers": ["x", "y"], "adjudication": "a"}, "'adjudication' is no object"),
     ({"prompt": "q", "answers": ["x", "y"], "adjudication": {"choice": "skip"}},
-     "an adjudication has no verdict"),
+     "an adjudication is none of a, b, tie, both_bad"),
     ({"prompt": "q", "responses": list("abc"), "adjudication": {"choice": "a"}},
      "an adjudication of more than two answers"),
     ({"prompt": "q", "chosen": "a\x00b", "rejected": "y"}, "the row holds a NUL character"),
